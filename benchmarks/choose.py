@@ -47,7 +47,8 @@ SETS = {
 PneumoniaMNIST, which is there as a set of two classes, of which one is large."""
 TWO_CLASSES = (("pneumoniamnist", 3000), ("pneumoniamnist", 1000))
 EPSILONS = (3.0, 10.0, 1.0)
-QUICK, SLOW = ("dp_merf", "dp_mepf", "evolution"), ("dp_feta", "privimage", "dp_imgsyn")
+QUICK = ("dp_merf", "dp_mepf", "evolution", "dp_prototypes")
+SLOW = ("dp_feta", "privimage", "dp_imgsyn")
 GREY = ("fashion_mnist", "medical_mnist")
 MIDDLE, FEW = (tuple((data, n) for data in (*GREY, "cifar10")) for n in (3000, 1000))
 MANY = (("fashion_mnist", 10_000), ("cifar10", 10_000), ("medical_mnist_64", 3000))
@@ -131,7 +132,7 @@ def made(case: Case, chosen: Setting, folder: Path) -> Images:
     # Measured on public images, of which no account is to lie beside them.
     flags |= {"budget.account": "none", "seed": case.seed, "synthetic": LEAST}
     flags |= {"eval.classifiers": (), "eval.feature-epochs": 0}
-    if case.method == "dp_imgsyn":
+    if case.method in ("dp_imgsyn", "dp_prototypes"):
         flags |= {"students": (), "dissimilarity.images": 10, "dissimilarity.epochs": 1}
     if needs_public(case):
         flags |= {"public.path": (str(folder / public),)}

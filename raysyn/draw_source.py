@@ -38,6 +38,7 @@ NOT_ENDED = "name a folder that was an --out, and whose run has ended"
 """What to do where there is no finished run."""
 WHY_NOT = {
     "dp_imgsyn": "turns public images into its own: more would need the public images, as many more of them",
+    "dp_prototypes": "chooses among public images: more would need these, and their labels, which stay inside",
 }
 """Why there is no drawing, by method."""
 

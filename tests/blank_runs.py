@@ -41,6 +41,8 @@ from raysyn.methods.dp_merf import config as of_dp_merf
 from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.dp_ntk import config as of_dp_ntk
 from raysyn.methods.dp_ntk import pipeline as dp_ntk
+from raysyn.methods.dp_prototypes import config as of_dp_prototypes
+from raysyn.methods.dp_prototypes import pipeline as dp_prototypes
 from raysyn.methods.evolution import config as of_evolution
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.machines import On
@@ -232,6 +234,16 @@ METHODS: dict[str, Method] = {
         ),
         {"teacher": 0.5, "statistics": 1.5 * math.sqrt(20)},
     ),
+    # Features of norm 1, and a count.
+    "dp_prototypes": Method(
+        dp_prototypes,
+        of_dp_prototypes.Config(
+            data=DataConfig(limit=300), public=PublicConfig(limit=300), budget=BUDGET, synthetic=60, eval=EVAL,
+            query=QueryConfig(network=SemanticNetConfig(name="resnet14", width=8), epochs=1, batch_size=50, flip=False),
+            students=(),
+        ),
+        {"means": math.sqrt(1 + 0.1**2)},
+    ),
     "dpgan": Method(
         pigan,
         of_pigan.Config(
@@ -418,14 +430,19 @@ def _blank_embedding(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
 
 def _blank_features(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
-    total, read = perceptual.noisy_sum, dp_mepf.class_moments
+    total, read, point = perceptual.noisy_sum, dp_mepf.class_moments, dp_prototypes.prototypes
 
     def means(answers: dict[str, np.ndarray], *more: Any) -> Any:
         run.sold |= {stage: [answer] for stage, answer in answers.items()}
         return read(answers, *more)
 
+    def pointed(answers: dict[str, np.ndarray], *more: Any) -> Any:
+        run.sold |= {stage: [answer] for stage, answer in answers.items()}
+        return point(answers, *more)
+
     patch.setattr(perceptual, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
     patch.setattr(dp_mepf, "class_moments", means)
+    patch.setattr(dp_prototypes, "prototypes", pointed)
 
 
 def _blank_functions(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

@@ -20,8 +20,8 @@ from raysyn.attacks.membership import fingerprint
 from raysyn.data.images import load
 from raysyn.data.public import comparison
 from raysyn.data.sources import subset
+from raysyn.methods import soft_config
 from raysyn.methods.attack_report import CHOSEN_AFTER
-from raysyn.methods.dp_imgsyn import experiments as dp_imgsyn_experiments
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.sweep import UNCHARGED
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
@@ -210,6 +210,7 @@ PAID_METHODS = (
     "dp_feta",
     "privimage",
     "dp_imgsyn",
+    "dp_prototypes",
     "pigan",
 )
 CHECKS: Mapping[str, tuple[Check, ...]] = {
@@ -230,9 +231,10 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
         so_many_may_be_shared(privimage.MOST_SHARED),
         "tests/methods/privimage/test_privimage.py::test_a_few_private_images_among_the_public_ones_are_learned_from_as_such",
     ),
-    comparison(dp_imgsyn_experiments.MOST_SHARED): (
+    comparison(soft_config.MOST_SHARED): (
         so_many_may_be_shared(0),
         "tests/methods/dp_imgsyn/test_dp_imgsyn.py::test_one_private_image_among_the_public_ones_is_refused",
+        "tests/methods/dp_prototypes/test_dp_prototypes.py::test_one_private_image_among_the_public_ones_is_refused",
     ),
     privimage.GIVEN: (the_classifier_is_the_given_one,),
     "the experiments train further teachers and students and test them on private images; nothing of these is "

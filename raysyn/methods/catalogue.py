@@ -126,6 +126,13 @@ METHODS = (
         needs="public images, or noise",
     ),
     _own(
+        "dp_prototypes",
+        "Noisy mean features of each class label public images, which are released with these soft labels.",
+        "prototypes of DPPL-Mean (Wahdany et al., 2024); labels and release are raysyn's own",
+        guarantee="dp",
+        needs="labelled public images",
+    ),
+    _own(
         "pigan",
         "A mutual-information penalty against membership inference, beside GAN, PrivGAN and DPGAN; attacks on all.",
         "PIGAN (Hassanzadeh and Tillman, 2022)",

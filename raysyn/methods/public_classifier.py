@@ -3,6 +3,7 @@ images by."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.common import Setting
 from raysyn.models.classifiers import Classifier
 from raysyn.train import semantic
+from raysyn.train.naming import Naming
+from raysyn.train.outlook import measure
 from raysyn.train.semantic import QueryConfig
 
 QUERY = "query"
@@ -75,6 +79,20 @@ def given_query(config: QueryConfig, channels: int) -> Classifier:
     return filled(config, channels, given_weights(config))
 
 
+def check_sees(config: QueryConfig, seen: Callable[[Tensor], Tensor], like: Images) -> None:
+    """ValueError, in one sentence, where the classifier that was given sees nothing in a made-up image, by what `seen`
+    says of images (N, C, H, W) in [0, 1]: that would be paid for."""
+    with torch.inference_mode():
+        noise = torch.rand(1, like.shape[2], *like.shape[:2], generator=torch.Generator().manual_seed(0))
+        rows = seen(noise)
+    if not rows.isfinite().all() or not rows.any():
+        what = "nothing" if rows.isfinite().all() else "what is not finite"
+        raise ValueError(
+            f"query.checkpoint={config.checkpoint!r} is a classifier that sees {what} in a made-up image of noise: "
+            "give one that was trained"
+        )
+
+
 def train_query(setting: Setting, public: Public) -> tuple[Classifier, list[dict[str, float]]]:
     """It, trained on public images unless it was given, and how that went."""
     config = setting.config
@@ -86,3 +104,10 @@ def train_query(setting: Setting, public: Public) -> tuple[Classifier, list[dict
     network.load_state_dict(trained["weights"])
     setting.console.stage(QUERY, f"{100 * trained['accuracy']:.1f} % of {len(public.valid):,} public images recognised")
     return network, trained["history"]
+
+
+def teaching_seconds(config: Any, like: Images, public: Public) -> float:
+    """Of the classifier of public images, in the shape of others."""
+    network: nn.Module = new_query(config, public)
+    pace = measure(network, Naming(), like.shape)
+    return float(config.query.epochs * (len(public.train) * pace.gradient_s + len(public.valid) * pace.call_s))

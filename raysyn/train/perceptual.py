@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raysyn.models.discriminant import Discriminant
 from raysyn.models.perceptual import Perceptual
 from raysyn.models.resnet import ResNetConfig, resnet
 from raysyn.train.alone import each_alone
@@ -18,7 +19,7 @@ BATCH = 64
 
 
 def perceived(
-    features: Perceptual, images_NHWC: NDArray[np.uint8], device: torch.device
+    features: Perceptual | Discriminant, images_NHWC: NDArray[np.uint8], device: torch.device
 ) -> Iterator[list[NDArray[np.float64]]]:  # fmt: skip
     """`features.both` of images, uint8 (N, H, W, C), in blocks: float64 (B, F) each, a function of its image alone."""
     features = features.to(device)

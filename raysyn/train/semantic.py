@@ -38,11 +38,14 @@ class QueryConfig:
     """Weight decay of all weights."""
     flip: bool = True
     """Mirror half of the images; not for writing."""
+    shift: int = 0
+    """Move each image by up to so many pixels in both directions, its edge mirrored; 4 is usual for photographs of 32
+    pixels a side."""
     checkpoint: str | None = None
     """File of a classifier trained before (a state_dict of this network saved by torch.save): nothing is trained."""
 
     def __post_init__(self) -> None:
-        for name, least in {"epochs": 1, "batch_size": 1, "momentum": 0, "weight_decay": 0}.items():
+        for name, least in {"epochs": 1, "batch_size": 1, "momentum": 0, "weight_decay": 0, "shift": 0}.items():
             if not getattr(self, name) >= least:
                 raise ValueError(f"query.{name} is {getattr(self, name)}: give at least {least}")
         if not self.learning_rate > 0 or self.momentum >= 1:
@@ -116,12 +119,26 @@ def _step(worker: Worker, network: nn.Module, train: Images, config: QueryConfig
     if config.flip:
         flags = torch.from_numpy(mirrored).to(worker.device)
         images = torch.where(flags[:, None, None, None], images.flip(3), images)
+    if config.shift:
+        # Drawn of the whole batch, so that they do not depend on the number of workers.
+        moves_B2 = np.random.default_rng([seed, 2, step]).integers(0, 2 * config.shift + 1, (config.batch_size, 2))
+        images = moved(images, torch.from_numpy(moves_B2[share]).to(worker.device), config.shift)
     labels = torch.from_numpy(train.labels_N[chosen]).to(worker.device)
     with torch.autocast(worker.device.type, torch.bfloat16, enabled=worker.device.type == "cuda"):
         logits = network(images.contiguous(memory_format=torch.channels_last))
     loss = F.cross_entropy(logits.float(), labels, reduction="sum") / config.batch_size
     parameters = list(network.parameters())
     return give_gradients(worker, parameters, loss, torch.autograd.grad(loss, parameters))
+
+
+def moved(images_NCHW: Tensor, moves_N2: Tensor, most: int) -> Tensor:
+    """Each image moved by its two numbers, from 0 to twice `most`, of which `most` is no move; edges are mirrored."""
+    height, width = images_NCHW.shape[2:]
+    padded_NHWC = F.pad(images_NCHW, (most,) * 4, mode="reflect").movedim(1, -1)
+    rows_NH = moves_N2[:, :1] + torch.arange(height, device=moves_N2.device)
+    columns_NW = moves_N2[:, 1:] + torch.arange(width, device=moves_N2.device)
+    each = torch.arange(len(padded_NHWC), device=moves_N2.device)[:, None, None]
+    return padded_NHWC[each, rows_NH[:, :, None], columns_NW[:, None, :]].movedim(-1, 1)
 
 
 def accuracy(worker: Worker, network: nn.Module, valid: Images) -> float:

@@ -317,7 +317,7 @@ def test_places_of_a_network_lie_in_it() -> None:
 
 
 @pytest.mark.usefixtures("letters")
-@pytest.mark.parametrize("name", ["noisy_means", "evolution", "dp_merf", "dp_ntk", "dp_mepf"])
+@pytest.mark.parametrize("name", ["noisy_means", "evolution", "dp_merf", "dp_ntk", "dp_mepf", "dp_prototypes"])
 def test_every_question_of_a_method_is_played_by_its_own_canary(name: str) -> None:
     """Each stage of its plan, with the noise that is planned, and with a canary that adds as much as one may."""
     method = METHODS[name]

@@ -27,6 +27,8 @@ from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.dp_merf import presets as dp_merf_presets
 from raysyn.methods.dp_ntk import pipeline as dp_ntk
 from raysyn.methods.dp_ntk import presets as dp_ntk_presets
+from raysyn.methods.dp_prototypes import pipeline as dp_prototypes
+from raysyn.methods.dp_prototypes import presets as dp_prototypes_presets
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.evolution import presets as evolution_presets
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
@@ -167,6 +169,7 @@ PRESETS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "dp_feta": (dp_feta.prepare, dp_feta_presets.PRESETS["quick"]),
     "privimage": (privimage.prepare, privimage_presets.PRESETS["quick"]),
     "dp_imgsyn": (dp_imgsyn.prepare, dp_imgsyn_presets.PRESETS["quick"]),
+    "dp_prototypes": (dp_prototypes.prepare, dp_prototypes_presets.PRESETS["quick"]),
     "knowledge_recycling": (knowledge_recycling.prepare, knowledge_recycling_presets.PRESETS["quick"]),
     "pigan": (pigan.prepare, pigan_presets.PRESETS["quick"]),
 }
@@ -207,7 +210,7 @@ def test_the_name_of_a_network_is_read_before_anything_is_spent(name: str, few: 
         privimage.prepare(config)
 
 
-@pytest.mark.parametrize("method", ["privimage", "dp_imgsyn"])
+@pytest.mark.parametrize("method", ["privimage", "dp_imgsyn", "dp_prototypes"])
 def test_public_sets_are_named_by_what_a_link_leads_to(method: str, few: DataConfig, tmp_path: Path) -> None:
     """As the certificate names them."""
     (tmp_path / "good").symlink_to(zoo(tmp_path, LATIN, ("cat", "dog")))

@@ -18,6 +18,7 @@ from whole_run import whole_run
 from raysyn.data.images import DataConfig, Dataset, load
 from raysyn.methods import canaries, ends, releasing
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_prototypes import pipeline as dp_prototypes
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.report.release import write_release
@@ -80,7 +81,7 @@ def test_nobody_who_is_out_is_in_the_release_and_weights_are_asked(
     for at, ending in enumerate((nullcontext(), pytest.raises(Written))):
         if at:  # of the other run the release is all that is looked at
             monkeypatch.setattr(releasing, "write_release", written)
-            for module in (ends, dp_imgsyn, pigan, privimage):
+            for module in (ends, dp_imgsyn, dp_prototypes, pigan, privimage):
                 monkeypatch.setattr(module, "load", partial(others_out, config=config), raising=False)
         with ending:
             whole_run(method.module, config, tmp_path / str(at), SPEED, tried=40)

@@ -104,6 +104,7 @@ def test_a_kind_of_no_canaries_is_refused() -> None:
         "dp_feta",
         "privimage",
         "dp_imgsyn",
+        "dp_prototypes",
         "pigan",
     ],
 )

@@ -161,11 +161,12 @@ def test_a_class_with_too_few_images_for_what_is_asked_is_warned_of() -> None:
     assert "noise of 100 images drowns counts of 333" in said_of([500, 480, 20], noise=100)
 
 
-def test_methods_that_draw_no_class_that_is_asked_for_say_so() -> None:
+@pytest.mark.parametrize("name", ["dp_imgsyn", "dp_prototypes"])
+def test_methods_that_draw_no_class_that_is_asked_for_say_so(name: str) -> None:
     nobody = Images(np.zeros((0, 8, 8, 1), np.uint8), np.zeros(0, np.int64), ("a", "b"))
-    entry, shares = catalogue.find("dp_imgsyn"), ClassesConfig(shares=("1", "2"))
+    entry, shares = catalogue.find(name), ClassesConfig(shares=("1", "2"))
     config = replace(entry.presets()["quick"], classes=shares)
-    with Console(io.StringIO()) as console, pytest.raises(ValueError, match=r"^classes\.shares is 1, 2, but dp_imgsyn"):
+    with Console(io.StringIO()) as console, pytest.raises(ValueError, match=rf"^classes\.shares is 1, 2, but {name}"):
         entry.method().look_at_shares(config, console, Dataset("set", nobody, nobody, None), None)
 
 

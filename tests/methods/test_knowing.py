@@ -19,6 +19,7 @@ from raysyn.methods.dp_imgsyn.config import new_teacher
 from raysyn.methods.dp_imgsyn.knowing import knows as dp_imgsyn
 from raysyn.methods.dp_kernel.model import knows as dp_kernel
 from raysyn.methods.dp_mepf.model import knows as dp_mepf
+from raysyn.methods.dp_prototypes.model import knows as dp_prototypes
 from raysyn.methods.embedded import knows as embedded
 from raysyn.methods.evolution.pipeline import knows as evolution
 from raysyn.methods.evolution.warps import GENES
@@ -96,6 +97,14 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
     "dp_imgsyn": (
         dp_imgsyn, TINY["dp_imgsyn"].config,
         lambda config, like: {"teacher": {"ema": new_teacher(config, like).state_dict()}}, 1,
+    ),
+    "dp_prototypes": (
+        dp_prototypes, TINY["dp_prototypes"].config,
+        lambda config, like: {
+            "query": {"weights": config.query.network.build(1, 5).state_dict()},
+            "space": {"centre": torch.randn(32).double(), "directions": torch.randn(32, 4).double()},
+            "means": torch.randn(like.classes, 5).double(),
+        }, 1,
     ),
     "dpgan": (pigan, TINY["dpgan"].config, lambda config, like: {"generator": gan(config, like)}, 1),
     "knowledge_recycling": (

@@ -33,6 +33,8 @@ from raysyn.methods.dp_mepf import outlook as of_dp_mepf
 from raysyn.methods.dp_mepf import presets as dp_mepf_presets
 from raysyn.methods.dp_merf import presets as dp_merf_presets
 from raysyn.methods.dp_ntk import presets as dp_ntk_presets
+from raysyn.methods.dp_prototypes import outlook as of_dp_prototypes
+from raysyn.methods.dp_prototypes import presets as dp_prototypes_presets
 from raysyn.methods.evolution import outlook as of_evolution
 from raysyn.methods.evolution import presets as evolution_presets
 from raysyn.methods.knowledge_recycling import outlook as of_recycling
@@ -124,6 +126,12 @@ CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
             On(),
         ),
         {"teacher", "align", *(f"student {name}" for name in NAMES)},
+    ),
+    "dp_prototypes": (
+        lambda console, found: of_dp_prototypes.check_memory(
+            console, dp_prototypes_presets.PRESETS["quick"], replace(found, more=LETTERS), On()
+        ),
+        {"query", "space", "label", "student resnet18", "cnn"},
     ),
     "knowledge_recycling": (
         lambda console, found: of_recycling.check_memory(

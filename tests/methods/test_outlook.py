@@ -66,6 +66,9 @@ TINY = {
     "--training.epochs 1 --alignment.batch-size 20 --synthetic 100 --students shufflenet_v2 --distillation.epochs 1 "
     "--dissimilarity.images 50 --dissimilarity.epochs 1 --experiment.iterations 0 1 "
     + JUDGED + AUDITED + SGD,
+    "dp_prototypes": "quick --data.limit 300 --public.limit 300 --query.network.width 2 --query.epochs 1 "
+    "--synthetic 100 --students shufflenet_v2 --distillation.epochs 1 --dissimilarity.images 50 "
+    "--dissimilarity.epochs 1 " + JUDGED + AUDITED,
     "knowledge_recycling": "quick --data.limit 200 --classifier.blocks 1 --classifier.width 4 --recipe.epochs 2 "
     "--recipe.batch-size 32 --search-epochs 2 --network.channels 4 --network.latent 8 --network.embedding 8 "
     "--gan.epochs 2 --gan.checkpoint-every 1 --compare-labels soft hard --tuning.trials 2 --tuning.first-verdict 1 "

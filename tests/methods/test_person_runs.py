@@ -23,6 +23,7 @@ from whole_run import drawn_again, whole_run
 from raysyn.data.images import Dataset, Images, load
 from raysyn.methods import ends
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
+from raysyn.methods.dp_prototypes import pipeline as dp_prototypes
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.pigan import pipeline as pigan
@@ -74,7 +75,7 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     torch.set_num_threads(1)
     for seed in range(2):
         with pytest.MonkeyPatch.context() as patch:
-            for module in (ends, dp_imgsyn, pigan, privimage):
+            for module in (ends, dp_imgsyn, dp_prototypes, pigan, privimage):
                 patch.setattr(module, "load", reading(seed))
             found.append(blank_run(method, out / str(seed), SECRET))
     yield Runs(method, *found)

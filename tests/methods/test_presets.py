@@ -15,6 +15,7 @@ from raysyn.methods.dp_kernel.presets import PRESETS as DP_KERNEL
 from raysyn.methods.dp_mepf.presets import PRESETS as DP_MEPF
 from raysyn.methods.dp_merf.presets import PRESETS as DP_MERF
 from raysyn.methods.dp_ntk.presets import PRESETS as DP_NTK
+from raysyn.methods.dp_prototypes.presets import PRESETS as DP_PROTOTYPES
 from raysyn.methods.evolution.presets import PRESETS as EVOLUTION
 from raysyn.methods.noisy_means.presets import PRESETS as NOISY_MEANS
 from raysyn.methods.pigan import pipeline as pigan
@@ -27,6 +28,7 @@ from raysyn.privacy.queries import embedding, moments, perceptual, votes
 FAMILIES: dict[str, dict[str, Any]] = {
     "noisy_means": NOISY_MEANS, "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
     "evolution": EVOLUTION, "dp_merf": DP_MERF, "dp_ntk": DP_NTK, "dp_mepf": DP_MEPF, "dp_kernel": DP_KERNEL,
+    "dp_prototypes": DP_PROTOTYPES,
 }  # fmt: skip
 ALL = [(family, name) for family, presets in FAMILIES.items() for name in presets]
 SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
@@ -95,6 +97,8 @@ def planned(family: str, config: Any, n: int, classes: int) -> Plan:
         return embedding.plan(config.budget, n)
     if family == "dp_mepf":
         return perceptual.plan(config.moments, config.budget, n)
+    if family == "dp_prototypes":
+        return perceptual.plan(config.prototypes.asked(), config.budget, n)
     if family == "dp_kernel":
         return dp_kernel.plan(config, n)
     if family == "dp_imgsyn":

@@ -17,6 +17,7 @@ import test_dp_kernel
 import test_dp_mepf
 import test_dp_merf
 import test_dp_ntk
+import test_dp_prototypes
 import test_evolution
 import test_knowledge_recycling
 import test_lira_method
@@ -33,6 +34,7 @@ from raysyn.methods.dp_kernel import pipeline as dp_kernel
 from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_merf import pipeline as dp_merf
 from raysyn.methods.dp_ntk import pipeline as dp_ntk
+from raysyn.methods.dp_prototypes import pipeline as dp_prototypes
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.lira import pipeline as lira
@@ -64,6 +66,10 @@ METHODS: dict[str, tuple[Any, Run, Callable[[Any], Any]]] = {
     "dp_merf": (replace(test_dp_merf.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_merf.run, dp_merf.prepare),
     "dp_ntk": (replace(test_dp_ntk.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_ntk.run, dp_ntk.prepare),
     "dp_mepf": (replace(test_dp_mepf.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_mepf.run, dp_mepf.prepare),
+    "dp_prototypes": (
+        replace(test_dp_prototypes.TINY, budget=BUDGET, eval=EVERY, synthetic=30), test_dp_prototypes.run,
+        dp_prototypes.prepare,
+    ),
     "dp_kernel": (
         replace(
             test_dp_kernel.TINY, budget=BUDGET, eval=EVERY, synthetic=30,

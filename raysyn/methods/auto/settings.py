@@ -16,7 +16,8 @@ from raysyn.metrics.utility import Name
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.central import CentralConfig, mean_query
 
-ALONE, WITH_PUBLIC = ("noisy_means", "dp_merf", "dp_feta"), ("evolution", "dp_mepf", "privimage", "dp_imgsyn")
+ALONE = ("noisy_means", "dp_merf", "dp_feta")
+WITH_PUBLIC = ("evolution", "dp_mepf", "privimage", "dp_imgsyn", "dp_prototypes")
 """Methods that auto knows: those that need nothing, and those that need public images."""
 STEPS, BATCH = 250, 256
 """Of DP-SGD. A batch is 1/2 of few images at most."""
@@ -64,7 +65,7 @@ def setting(method: str, facts: Facts, budget: Budget) -> Setting:
     made = {"synthetic": str(min(max(facts.n, LEAST), MOST)), **_judging()}
     colour = facts.shape[2] == 3
     either = "cpu-cifar10" if colour else "cpu-fashion_mnist"
-    if method in ("noisy_means", "evolution"):
+    if method in ("noisy_means", "evolution", "dp_prototypes"):
         return Setting(method=method, preset=either, flags=made)
     if method in ("dp_merf", "dp_mepf"):
         preset = either if method == "dp_mepf" else "cpu-fashion_mnist"

@@ -9,11 +9,12 @@ import torch
 
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.streams import PublicConfig
+from raysyn.methods import soft_config
 from raysyn.methods.declared import Declared
+from raysyn.methods.soft_config import check_students
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import students
-from raysyn.models.students import NAMES
 from raysyn.models.teacher import Teacher, TeacherConfig
 from raysyn.privacy import cost
 from raysyn.privacy.cost import Budget
@@ -107,9 +108,7 @@ class Config(Declared):
     def __post_init__(self) -> None:
         if self.synthetic is not None and self.synthetic < 10:
             raise ValueError(f"synthetic is {self.synthetic}: give at least 10, or leave it out")
-        unknown = sorted(set(self.students) - set(NAMES))
-        if unknown or len(set(self.students)) != len(self.students):
-            raise ValueError(f"students is {self.students}: name each of {', '.join(NAMES)} at most once")
+        check_students(self.students)
         if self.training.layers != "all":
             raise ValueError(
                 f"training.layers is {self.training.layers}, but the teacher has learned nothing before: leave it out"
@@ -120,7 +119,7 @@ class Config(Declared):
             raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
 
 
-JUDGED_BY = ("students", "real_students", "distillation", "dissimilarity", "eval", "experiment")
+JUDGED_BY = (*soft_config.JUDGED_BY, "experiment")
 """Settings that change nothing that is released."""
 
 

@@ -19,15 +19,15 @@ from raysyn.data.public import Public, load_beside
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_imgsyn.config import Config
-from raysyn.methods.dp_imgsyn.units import Synthesis, align_some, joined, seed_for, teach_student
+from raysyn.methods.dp_imgsyn.units import Synthesis, align_some, joined
+from raysyn.methods.soft_config import MOST_SHARED
+from raysyn.methods.soft_students import seed_for, teach_student
 from raysyn.models.students import Name
 from raysyn.models.teacher import Teacher
 from raysyn.train.alignment import LOSSES, AlignmentConfig, Start, Statistics
 
 ABLATION = (LOSSES[:1], LOSSES[:2], LOSSES[:3], LOSSES, LOSSES[1:])
 """Terms of the loss that table 8 keeps, row by row."""
-MOST_SHARED = 0.0
-"""Share of the private images that may be public ones too: none, because aligned public images are released."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,22 +30,19 @@ from raysyn.methods.outlook import (
     start_up,
     units,
 )
+from raysyn.methods.soft_outlook import dissimilarity_seconds, student_seconds
 from raysyn.methods.weighing import surprise
-from raysyn.metrics.dissimilarity import DissimilarityConfig, flat
-from raysyn.metrics.pace import classifier_pace, classifier_seconds
-from raysyn.metrics.utility import EvalConfig
-from raysyn.models.students import Name, student
+from raysyn.models.students import student
 from raysyn.models.teacher import Teacher
 from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.screen.console import Console, duration
 from raysyn.train import alignment
 from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, losses, weighted
-from raysyn.train.classifier import accuracy, as_float
-from raysyn.train.distillation import distill
+from raysyn.train.classifier import as_float
 from raysyn.train.memory import Need, at_once, peak_bytes
 from raysyn.train.naming import Naming
 from raysyn.train.norm_inputs import norm_inputs
-from raysyn.train.outlook import Stopwatch, one_thread, seconds
+from raysyn.train.outlook import one_thread, seconds
 
 LIKELY_STEPS = 10
 """Of the alignment, where their number is chosen by the run: the paper's for MNIST."""
@@ -109,7 +106,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[Stage]:
         few = few if public is None else min(few, len(public.train))
         found.append(units("steps", [few * (MOST_STEPS * step_s + label_s)]))
     found.append(Stage("align", images * (likely_steps(config.alignment) * step_s + label_s)))
-    students = {who: student_seconds(who, config, private, images, test) for who in config.students}
+    students = {who: student_seconds(who, config.distillation, private, images, test) for who in config.students}
     floored = config.eval.floor and bool(students)
     if floored:
         found.append(alone("floor", floor_seconds(private, images)))
@@ -176,32 +173,3 @@ def align_pace(teacher: Teacher, config: AlignmentConfig, like: Images) -> tuple
     one = replace(config, iterations=1)
     step_s = seconds(lambda: alignment.align(teacher, x, y, wanted, one))
     return step_s / few, seconds(lambda: alignment.label(teacher, x, y, wanted, one)) / few
-
-
-@one_thread()
-def student_seconds(who: Name, config: Config, like: Images, images: int, test: int) -> float:
-    """Of teaching one student by a few steps of one batch, and of asking about the test images."""
-    whole, device = min(config.distillation.batch_size, images), best_device()
-    few = at_once(min(whole, FEW), like.shape)
-    network = student(who, like.shape, like.classes, config.distillation.width)
-    soft, pixels, clock = np.full((few, like.classes), 1 / like.classes), made_up(like, few), Stopwatch()
-    brief = replace(config.distillation, epochs=4)
-    distill(network, pixels.images_NHWC, soft, brief, 0, device, lambda done, _: clock.progress(done, 4))
-    asked_s = seconds(lambda: accuracy(network, pixels)) / few
-    steps = config.distillation.epochs * math.ceil(images / whole)
-    return steps * clock.step_s() * whole / few + test * asked_s
-
-
-@one_thread()
-def dissimilarity_seconds(config: DissimilarityConfig, like: Images, *, released: int, test: int) -> float:
-    """Of a CNN on private images, and of looking three times at all of them, in pixels and in its features."""
-    n, shape, classes = len(like), like.shape, like.classes
-    looked = [min(released, config.images)] * 2 + [min(test, config.images)]
-    learned = classifier_seconds("cnn", EvalConfig(), shape, classes, min(n, config.learn_from), config.epochs, 0)
-    # Each look is a pass over all private images.
-    _, ask_s = classifier_pace("cnn", shape, classes, 1.0, FEW)
-    some, few = made_up(like, FEW), 256
-    cells = torch.rand(few, math.prod(shape))
-    read_s = seconds(lambda: flat(some)) / FEW
-    pair_s = seconds(lambda: (cells @ cells.T).min(1)) / few**2
-    return learned + len(looked) * n * (ask_s + read_s) + 2 * sum(looked) * n * pair_s

@@ -52,6 +52,7 @@ from raysyn.methods.dp_imgsyn.units import (
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import few_steps
 from raysyn.methods.releasing import release
+from raysyn.methods.soft_config import MOST_SHARED
 from raysyn.methods.synthesis import evaluate, judging
 from raysyn.methods.weighing import surprise
 from raysyn.metrics.checks import check_measures
@@ -92,7 +93,7 @@ def prepare(config: Config) -> Prepared:
             raise ValueError(f"{field_name} is {size}, too large for images of {private.shape[:2]}: lower it")
     # Last, because it may take hours the first time.
     if config.alignment.start == "public":
-        public = load_beside(config.data, private, config.public, experiments.MOST_SHARED)
+        public = load_beside(config.data, private, config.public, MOST_SHARED)
     publics = experiments.load_publics(config, private, public)
     for one in (public, *publics.values()):
         if one is not None and (config.synthetic or 0) > len(one.train):

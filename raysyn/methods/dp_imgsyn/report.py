@@ -9,13 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from raysyn.data.public import Public, comparison
+from raysyn.methods import soft_students
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import declared
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.plane import EDGE, inside
-from raysyn.metrics.dissimilarity import SHARES
+from raysyn.methods.soft_config import MOST_SHARED
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.queries.layer_statistics import Layers
@@ -34,7 +35,6 @@ TITLES = {
     "weights": ("Weights of the loss (table 6 of the paper)", "One weight multiplied, the others as they were."),
     "starts": ("Noise to begin with (tables 9 and 11 of the paper)", "With and without alignment."),
 }
-KINDS = {"released": "released", "before": "the same before alignment", "held_out": "real, held out"}
 
 
 def losses_over_steps(told: np.ndarray, config: AlignmentConfig) -> Section:
@@ -82,29 +82,12 @@ def asked_of_layers(config: Config, layers: Layers, noise: Sequence[float]) -> S
 
 
 def look_alike(found: Mapping[str, Any]) -> list[Section]:
-    """How far their nearest private neighbours are, in a table and a picture."""
-    title = "Do released images look like private ones?"
-    if not found:
-        return [Section(title=title, text="Not measured: dissimilarity.images is 0.")]
-    figures = ("median", "nearest_5_percent", "nearest")
-    rows = [
-        (f"{title}: {space}", *(f"{found[space][kind][figure]:.3f}" for figure in figures))
-        for space in ("features", "pixels")
-        for kind, title in KINDS.items()
-    ]
-    lines = {title: Line(found["curves"][kind], (100 * SHARES).tolist()) for kind, title in KINDS.items()}
-    return [
-        Section(
-            title=title,
-            text="Distance to the nearest of all private training images: root mean square difference of pixels, and "
-            "in the features of a CNN trained on private images (1 is the median of real images that were held out). "
-            "The same images before the alignment (where it began with noise, other noise of that kind) owe nothing "
-            "to the private ones, and are as far as can be expected; a copy would be at 0.",
-            rows=[("images", "median", "nearest 5 %", "nearest"), *rows],
-            picture=chart(lines, x="distance to the nearest private image, in features", y="% of images within it"),
-            alt="how many released images, images before alignment and held-out images lie within each distance",
-        ),
-    ]
+    """As `soft_students.look_alike`, of aligned images."""
+    about = (
+        "The same images before the alignment (where it began with noise, other noise of that kind) owe nothing to the "
+        "private ones"
+    )
+    return soft_students.look_alike(found, "the same before alignment", about)
 
 
 def in_figures(teachers: Mapping[float, float], tables: Mapping[str, Sequence[Compared]]) -> dict[str, Any]:
@@ -236,7 +219,7 @@ def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers or len(config.students) > 1 else []
     if config.alignment.start == "public" or experiments.public_places(config):
-        choices.append(comparison(experiments.MOST_SHARED))
+        choices.append(comparison(MOST_SHARED))
     if experiments.asked(config):
         choices.append(
             "the experiments train further teachers and students and test them on private images; nothing of these is "

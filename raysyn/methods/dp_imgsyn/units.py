@@ -16,8 +16,7 @@ from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.dp_imgsyn.config import Config, new_teacher
-from raysyn.metrics.dissimilarity import DissimilarityConfig, dissimilarity
-from raysyn.models.students import NAMES, Name, student
+from raysyn.methods.soft_students import seed_for
 from raysyn.models.teacher import Teacher
 from raysyn.privacy.mechanisms import LayersSeen, Learned, Mechanism
 from raysyn.privacy.queries import layer_statistics
@@ -25,9 +24,8 @@ from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.privacy.trial import Choice
 from raysyn.train import alignment
 from raysyn.train.alignment import LOSSES, AlignmentConfig
-from raysyn.train.classifier import accuracy, answers, as_float, share_right
+from raysyn.train.classifier import accuracy, as_float
 from raysyn.train.diffusion import to_images
-from raysyn.train.distillation import DistillationConfig, distill
 from raysyn.train.memory import at_once
 from raysyn.train.naming import Naming
 
@@ -128,47 +126,10 @@ def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-def seed_for(seed: int, *who: int) -> int:
-    """A seed of its own for each use: a student that began with its teacher's first weights would learn too easily."""
-    return int(np.random.SeedSequence([seed, *who]).generate_state(1)[0])
-
-
-Lessons = Mapping[str, tuple[Images, np.ndarray | None]]
-"""What students learn from, by its name: images with soft labels (N, K), or with their own."""
-
-
-def teach(unit: tuple[Name, str], shared: tuple[Lessons, Images, DistillationConfig, int]) -> dict[str, Any]:
-    """One unit: the student unit[0] of the lesson unit[1], as `teach_student` answers."""
-    (name, lesson), (lessons, test, config, seed) = unit, shared
-    images, soft = lessons[lesson]
-    if soft is None:
-        soft = np.eye(images.classes, dtype=np.float32)[images.labels_N]
-    return teach_student(name, (images, soft, test, config, seed))
-
-
-def teach_student(name: Name, shared: tuple[Images, np.ndarray, Images, DistillationConfig, int]) -> dict[str, Any]:
-    """A student trained on a release: {"accuracy": on real test images, "said": of each, int32 (N,), "width"}."""
-    released, soft, test, config, seed = shared
-    own = seed_for(seed, 11, NAMES.index(name))
-    with torch.random.fork_rng():  # dropout and first weights draw from the global generator: leave it as found
-        torch.manual_seed(own)
-        network = student(name, released.shape, released.classes, config.width)
-        distill(network, released.images_NHWC, soft, config, own, best_device())
-    said_N = answers(network, test)
-    return {"accuracy": share_right(said_N, test), "said": said_N.int(), "width": config.width}
-
-
 def teacher_accuracy(_: None, shared: tuple[Teacher, Images]) -> float:
     """One unit: the teacher's own accuracy on real test images."""
     teacher, test = shared
     return accuracy(teacher.to(best_device()), test)
-
-
-def measure_distances(
-    _: None, shared: tuple[Images, Images, Images, Images, DissimilarityConfig, int]
-) -> dict[str, Any]:
-    """`dissimilarity` as the one unit of a fan-out."""
-    return dissimilarity(*shared)
 
 
 def synthesis_of(config: Config, private: Images) -> Synthesis:

@@ -5,28 +5,25 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import nn
 
-from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods import matching
 from raysyn.methods import outlook as shared
 from raysyn.methods.audit_outlook import auditing
 from raysyn.methods.dp_mepf.config import Config
-from raysyn.methods.dp_mepf.model import SHARD, features_of, seen_shard
+from raysyn.methods.dp_mepf.model import features_of
 from raysyn.methods.machines import On
 from raysyn.methods.matching import GENERATOR
 from raysyn.methods.method import Prepared
 from raysyn.methods.needs import Shape, classifier_needs, naming_need, per_worker, refuse_too_large
-from raysyn.methods.public_classifier import QUERY, new_query
+from raysyn.methods.perceiving import SHARD, asking_seconds, resembling_seconds
+from raysyn.methods.public_classifier import QUERY, new_query, teaching_seconds
 from raysyn.methods.synthesis import CHUNK
 from raysyn.models.perceptual import Perceptual
 from raysyn.privacy.queries.perceptual import MEANS
 from raysyn.screen.console import Console
 from raysyn.train.memory import Need, at_once, step_bytes
-from raysyn.train.naming import Naming
-from raysyn.train.outlook import measure, one_thread, seconds
 from raysyn.train.perceptual import BATCH
 
 
@@ -74,7 +71,7 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     found = [shared.start_up(machines)]
     if public is not None:
         found.append(shared.Stage(QUERY, teaching_seconds(config, private, public)))
-    found.append(shared.Stage(MEANS, asking_seconds(config, private, features)))
+    found.append(shared.Stage(MEANS, asking_seconds(config.moments, private, features)))
     # The others are of sums that are there by then.
     found += [shared.alone(stage, 0.0) for stage in config.moments.stages()[1:]]
     found += [
@@ -83,27 +80,8 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
         shared.Stage("synthesise", matching.drawing_seconds(config.network, private, config.synthetic)),
     ]
     found += shared.judging(config.eval, private, synthetic=config.synthetic, test=len(prepared.dataset.test))
-    found += auditing(config, prepared, config.synthetic, partial(resembling_seconds, config, private, features))
+    found += auditing(
+        config, prepared, config.synthetic, partial(resembling_seconds, config.moments, private, features)
+    )
     shared.show(console, found, machines, title="Outlook")
     return found
-
-
-def teaching_seconds(config: Config, like: Images, public: Public) -> float:
-    """Of the classifier of public images."""
-    network: nn.Module = new_query(config, public)
-    pace = measure(network, Naming(), like.shape)
-    return config.query.epochs * (len(public.train) * pace.gradient_s + len(public.valid) * pace.call_s)
-
-
-def asking_seconds(config: Config, like: Images, features: Perceptual) -> float:
-    """Of the sums for both questions, on a few made-up images."""
-    few = shared.made_up(like, min(len(like), at_once(BATCH, like.shape)))
-    given = (features.to(best_device()), few, config.moments)
-    with one_thread():
-        spent = seconds(lambda: seen_shard((0, len(few)), given), repeats=1)
-    return spent * len(like) / len(few)
-
-
-def resembling_seconds(config: Config, like: Images, features: Perceptual, count: int) -> float:
-    """Of saying how like the answers `count` images are, which is most of what was asked of them before."""
-    return asking_seconds(config, like, features) * count / len(like)

@@ -24,13 +24,14 @@ from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of, declared
 from raysyn.methods.dp_mepf.config import NAME, Config
-from raysyn.methods.dp_mepf.model import ask, class_moments, features_of, knows, unlike
+from raysyn.methods.dp_mepf.model import class_moments, features_of, knows
 from raysyn.methods.dp_mepf.outlook import check_memory, features_like, show_outlook
 from raysyn.methods.ends import finish, look
 from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_generator
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
-from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, QUERY, given_query, new_query, train_query
+from raysyn.methods.perceiving import ask, unlike
+from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, QUERY, check_sees, given_query, new_query, train_query
 from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import judging, synthesise
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
@@ -59,7 +60,7 @@ def prepare(config: Config) -> Prepared:
     planned = units.planned(private, partial(perceptual.plan, config.moments, budget_of(config)))
     if given is not None:
         network = given_query(config.query, private.shape[2])
-        check_sees(config, network, private)
+        check_sees(config.query, features_of(config, network).seen, private)
         facts = {"query": fingerprint(network.state_dict())}
     else:
         # Last, because it may take hours the first time.
@@ -68,20 +69,6 @@ def prepare(config: Config) -> Prepared:
         facts = {"public": public.train.fingerprint(), "public_valid": public.valid.fingerprint()}
     doubts = [*unjudged(config.eval, private.classes), *drowned(config, private, planned), *blurred(config, private)]
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts, doubts=doubts)
-
-
-def check_sees(config: Config, network: Classifier, like: Images) -> None:
-    """ValueError, in one sentence, where the classifier that was given sees nothing in a made-up image: that would be
-    paid for."""
-    with torch.inference_mode():
-        noise = torch.rand(1, like.shape[2], *like.shape[:2], generator=torch.Generator().manual_seed(0))
-        seen = features_of(config, network).seen(noise)
-    if not seen.isfinite().all() or not seen.any():
-        what = "nothing" if seen.isfinite().all() else "what is not finite"
-        raise ValueError(
-            f"query.checkpoint={config.query.checkpoint!r} is a classifier that sees {what} in a made-up image of "
-            "noise: give one that was trained"
-        )
 
 
 def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
@@ -123,7 +110,7 @@ def run(setting: PrivateSetting) -> Report:
     features = features_of(config, encoder(setting, public))
 
     # The only touch of the private images: sums of what it sees in them, class by class, with noise.
-    answers = ask(setting, features)
+    answers = ask(setting, features, config.moments)
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     means_KF = class_moments(answers, config, setting.plan, private.units)
@@ -131,7 +118,8 @@ def run(setting: PrivateSetting) -> Report:
     synthetic = synthesise(setting, of_generator(generator))
     return finish(
         setting, NAME, synthetic, done=story(setting, means_KF.shape[1] // len(asked)), uncharged=uncharged(config),
-        public=made_from(config, public, features.network), weighed=partial(unlike, config, features.cpu(), answers),
+        public=made_from(config, public, features.network),
+        weighed=partial(unlike, config.moments, features.cpu(), answers),
     )  # fmt: skip
 
 

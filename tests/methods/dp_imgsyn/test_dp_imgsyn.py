@@ -23,9 +23,9 @@ from whole_run import attacked, whole_run
 from raysyn.data import images as data
 from raysyn.data.public import comparison, load_public
 from raysyn.data.streams import PublicConfig
+from raysyn.methods import soft_students
 from raysyn.methods.dp_imgsyn import experiments
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
-from raysyn.methods.dp_imgsyn import units as dp_imgsyn_units
 from raysyn.methods.dp_imgsyn.config import Config, ExperimentConfig, new_teacher, plan
 from raysyn.methods.dp_imgsyn.plane import above, draw_plane, inside
 from raysyn.methods.dp_imgsyn.presets import PRESETS
@@ -295,11 +295,11 @@ def test_further_public_sets_are_read_as_the_runs_own() -> None:
 def test_a_student_does_not_begin_where_its_teacher_did(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the same weights and the same width it would have an easy task."""
     begun = list[torch.nn.Module]()
-    monkeypatch.setattr(dp_imgsyn_units, "distill", lambda network, *_: begun.append(network))
+    monkeypatch.setattr(soft_students, "distill", lambda network, *_: begun.append(network))
     private = data.load(TINY.data).train
     soft = np.full((len(private), 10), 0.1, np.float32)
     own = replace(TINY, teacher=TeacherConfig(width=8))
-    dp_imgsyn_units.teach_student("resnet18", (private, soft, private, own.distillation, own.seed))
+    soft_students.teach_student("resnet18", (private, soft, private, own.distillation, own.seed))
     teacher = new_teacher(own, private).state_dict()
     for name, weight in begun[0].named_parameters():
         if weight.ndim == 4:

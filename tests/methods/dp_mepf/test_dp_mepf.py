@@ -31,7 +31,7 @@ from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.images import Images
 from raysyn.data.streams import PublicConfig
-from raysyn.methods import ends, synthesis
+from raysyn.methods import ends, perceiving, synthesis
 from raysyn.methods.dp_mepf import model
 from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_mepf.config import Config
@@ -71,7 +71,7 @@ pytestmark = pytest.mark.usefixtures("letters")
 def _small_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthesis, "CHUNK", 20)
-        patch.setattr(model, "SHARD", 130)
+        patch.setattr(perceiving, "SHARD", 130)
         yield
 
 

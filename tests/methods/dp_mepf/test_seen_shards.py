@@ -10,7 +10,8 @@ import torch
 
 from raysyn.data.images import Images
 from raysyn.methods.dp_mepf.config import Config
-from raysyn.methods.dp_mepf.model import features_of, resemblance, seen_shard
+from raysyn.methods.dp_mepf.model import features_of
+from raysyn.methods.perceiving import resemblance, seen_shard
 from raysyn.models.perceptual import Perceptual
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.privacy.queries.perceptual import MEANS, SQUARES, FeatureMomentsConfig
@@ -70,6 +71,6 @@ def test_many_images_resemble_the_answers_as_each_does_alone(block: int, monkeyp
     images, features, rng = private(False), seeing(CONFIG), np.random.default_rng(1)
     count = features.count((8, 8, 1))
     answers = {MEANS: rng.normal(size=(3, count + 1)), SQUARES: rng.normal(size=(3, count))}
-    single = [resemblance(CONFIG, features, answers, images.select(slice(one, one + 1))) for one in range(N)]
-    torch.testing.assert_close(resemblance(CONFIG, features, answers, images), torch.cat(single))
+    single = [resemblance(CONFIG.moments, features, answers, images.select(slice(one, one + 1))) for one in range(N)]
+    torch.testing.assert_close(resemblance(CONFIG.moments, features, answers, images), torch.cat(single))
     assert len(torch.cat(single).unique()) == N

@@ -1,0 +1,1 @@
+"""Noisy prototypes that label public images: see the card, README.md."""
