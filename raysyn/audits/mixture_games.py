@@ -15,7 +15,7 @@ from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import mixture
 
 APART = mixture.Mixture(np.full(2, 0.5), np.array([[0.9, 0.0], [-0.9, 0.0]]), np.full((2, 2), 0.05))
-"""Components of which a white image is all of one, and a black one all of the other."""
+"""Components of which a white image is all of one, and a black one all of the other, but for 1e-15."""
 
 
 def mixture_game(asked: Mixed, price: Cost, who: Who) -> Game:
@@ -35,7 +35,9 @@ def mixture_game(asked: Mixed, price: Cost, who: Who) -> Game:
 
 
 def of_brightness(classes: int) -> Mixed:
-    """EM of two frequencies, of which the first is 1 in a white image and -1 in a black one, whatever its class."""
+    """EM of two numbers, of which the first is 1 in a white image of an even class and -1 in one of an odd class, and
+    in a black one: persons of several classes add less than one may."""
     layout, size = Layout(frequencies=2, classes=classes, label_weight=1.0), 2 + classes
     directions_DL = np.eye(size, 2)
+    directions_DL[3::2, 0] = -4.0
     return Mixed(Projection(layout=layout, centre_D=np.zeros(size), directions_DL=directions_DL, largest=1.0), APART)

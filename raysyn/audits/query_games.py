@@ -18,7 +18,7 @@ import torch
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats
 from raysyn.audits.mixture_games import mixture_game, of_brightness
-from raysyn.audits.played import Answer, Case, Exact, Game, Played, coins_of, secret_of
+from raysyn.audits.played import Case, Game, Played, coins_of, secret_of
 from raysyn.audits.residuals import Noise, some_places
 from raysyn.audits.who import SEVERAL, WHO, Who, mine
 from raysyn.data import fourier, tangent

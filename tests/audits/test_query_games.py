@@ -25,6 +25,7 @@ from raysyn.privacy.queries import (
     counts,
     embedding,
     layer_statistics,
+    mixture,
     moments,
     noise,
     perceptual,
@@ -34,7 +35,7 @@ from raysyn.privacy.queries import (
 
 CASES = {case.name: case for case in query_games.cases(1.0)}
 DRAWS = 100
-WHERE = (central, counts, embedding, layer_statistics, moments, perceptual, semantic, votes)
+WHERE = (central, counts, embedding, layer_statistics, mixture, moments, perceptual, semantic, votes)
 
 
 def drawn(case: Case, there: bool) -> tuple[np.ndarray, float]:

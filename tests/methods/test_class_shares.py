@@ -178,6 +178,7 @@ def test_methods_that_draw_no_class_that_is_asked_for_say_so() -> None:
         "dp_ntk",
         "dp_mepf",
         "dp_kernel",
+        "p3gm",
         "dp_feta",
         "privimage",
         "pigan",

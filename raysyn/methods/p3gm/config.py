@@ -67,8 +67,8 @@ class Config(Basics):
         if self.moments.spread_frequencies == 0 or self.moments.spread_per_class is not False:
             raise ValueError(
                 f"moments.spread_frequencies is {self.moments.spread_frequencies} and moments.spread_per_class "
-                f"{self.moments.spread_per_class}: principal directions need one spread of all classes, give at least 1 "
-                "and False"
+                f"{self.moments.spread_per_class}: principal directions need one spread of all classes, give at least "
+                "1 and False"
             )
         if (both := self.pca.share + self.mixture.share) > 0.95:
             raise ValueError(

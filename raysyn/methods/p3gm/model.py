@@ -102,7 +102,7 @@ def phase_one(setting: PrivateSetting) -> tuple[ClassGaussians, dict[str, Tensor
             "weights_M": found.weights_M, "means_ML": found.means_ML * of.largest,
             "variances_ML": found.variances_ML * of.largest**2,
         }  # fmt: skip
-        return {name: torch.from_numpy(np.ascontiguousarray(value)).float() for name, value in fixed.items()}
+        return {name: torch.from_numpy(np.array(value, np.float32)) for name, value in fixed.items()}
 
     fixed: dict[str, Tensor] = folder.stage(MIXTURE, asked)
     steps, parts = config.mixture.iterations, config.network.components

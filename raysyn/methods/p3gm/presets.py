@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from raysyn.data.images import DataConfig
 from raysyn.methods.canaries import NO_AUDIT
+from raysyn.methods.machines import On
 from raysyn.methods.p3gm.config import Config, PCAConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.phased import PhasedConfig
@@ -49,3 +50,5 @@ PRESETS: dict[str, Config] = {
         for epsilon in (1, 10)
     },
 }  # fmt: skip
+
+MACHINES = On()
