@@ -48,6 +48,8 @@ from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.machines import On
 from raysyn.methods.noisy_means import config as of_noisy_means
 from raysyn.methods.noisy_means import pipeline as noisy_means
+from raysyn.methods.p3gm import config as of_p3gm
+from raysyn.methods.p3gm import pipeline as p3gm
 from raysyn.methods.pigan import config as of_pigan
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import config as of_privimage
@@ -56,6 +58,7 @@ from raysyn.methods.privimage.config import GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.dcgan import DCGANConfig
+from raysyn.models.phased import PhasedConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.teacher import TeacherConfig
@@ -67,12 +70,13 @@ from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.micro_batches import MicroBatches
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import central as central_query
-from raysyn.privacy.queries import embedding, functions, layer_statistics, moments, perceptual
+from raysyn.privacy.queries import embedding, functions, layer_statistics, mixture, moments, perceptual
 from raysyn.privacy.queries import semantic as semantic_query
 from raysyn.privacy.queries import votes as votes_query
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.functions import FUNCTIONS, RoundsConfig
 from raysyn.privacy.queries.layer_statistics import StatisticsConfig
+from raysyn.privacy.queries.mixture import MixtureConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.queries.votes import VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
@@ -175,6 +179,18 @@ METHODS: dict[str, Method] = {
             kernel=KERNEL,
         ),
         {FUNCTIONS: math.sqrt(1 + 0.1**2)},
+    ),
+    # Counts, latents and squares of norm 0.5, 1 and 2.
+    "p3gm": Method(
+        p3gm,
+        of_p3gm.Config(
+            data=DataConfig(limit=300), budget=BUDGET, mixture=MixtureConfig(iterations=10), warmup=SHORT,
+            network=PhasedConfig(hidden=8), finetune=TUNING, synthetic=60, eval=EVAL,
+        ),
+        {
+            "means": 4.0 * math.sqrt(1 + 0.1**2), "spread": 1.0, "mixture": math.sqrt(0.5**2 + 1 + 2**2),
+            "finetune": 0.5,
+        },
     ),
     "dp_feta": Method(
         dp_feta,
@@ -312,6 +328,7 @@ def blank_run(
             _blank_embedding(patch, run)
             _blank_features(patch, run)
             _blank_functions(patch, run)
+            _blank_mixture(patch, run)
             _blank_sgd(patch, run)
             patch.setattr(releasing, "write_release", lambda _, *rest, **more: _release(run, [*rest, more]))
             with pytest.raises(_Released):
@@ -466,6 +483,18 @@ def _blank_functions(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
 
     patch.setattr(functions, "sums", lambda *args: functions.Answer(*(0.0 * one for one in total(*args))))
     patch.setattr(Pulled, "learn", noted)
+
+
+def _blank_mixture(patch: pytest.MonkeyPatch, run: BlankRun) -> None:
+    total, ask = mixture.noisy_sum, mixture.noisy_statistics
+
+    def noted(*args: Any) -> Any:
+        found = ask(*args)
+        run.sold["mixture"] = list(found.value)
+        return found
+
+    patch.setattr(mixture, "noisy_sum", lambda parts, *more: total([0.0 * part for part in parts], *more))
+    patch.setattr(mixture, "noisy_statistics", noted)
 
 
 def _blank_sgd(patch: pytest.MonkeyPatch, run: BlankRun) -> None:

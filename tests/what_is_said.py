@@ -207,6 +207,7 @@ PAID_METHODS = (
     "dp_ntk",
     "dp_mepf",
     "dp_kernel",
+    "p3gm",
     "dp_feta",
     "privimage",
     "dp_imgsyn",

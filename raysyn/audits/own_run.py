@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from raysyn.audits import function_games, own_sgd, query_games
+from raysyn.audits import function_games, mixture_games, own_sgd, query_games
 from raysyn.audits.function_games import Rounds
 from raysyn.audits.own_sgd import Own
-from raysyn.audits.played import Case
-from raysyn.audits.query_games import Game
+from raysyn.audits.played import Case, Game
 from raysyn.audits.who import ALBUM, Who
 from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost
@@ -26,6 +25,7 @@ from raysyn.privacy.mechanisms import (
     LayersSeen,
     Learned,
     Mechanism,
+    Mixed,
     Perceived,
     Question,
 )
@@ -132,6 +132,8 @@ def _game(stage: str, mechanism: Asked | None, price: Cost, who: Who, n: int) ->
         return query_games.embedding_game(mechanism, price, who)
     if isinstance(mechanism, Perceived):
         return query_games.features_game(stage, mechanism, price, who)
+    if isinstance(mechanism, Mixed):
+        return mixture_games.mixture_game(mechanism, price, who)
     if isinstance(mechanism, Question):
         return query_games.question_game(mechanism, price, who)
     if mechanism is None and stage == COUNTS:

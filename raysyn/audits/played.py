@@ -21,6 +21,12 @@ Seen = TypeVar("Seen")
 Run = Callable[[Mask, bytes, Callable[[int], None]], Seen]
 """run(which canaries are in, secret, told(how many steps are done)) -> what was seen."""
 
+Answer = Callable[[bool, Stream], Floats]
+"""answer(is it there, stream) -> the noisy answers of all steps, (T, D), in units of their sensitivity."""
+Exact = Callable[[bool], Floats]
+"""exact(is it there) -> what they would be without noise if it took part, (D,)."""
+Game = tuple[Answer, Exact]
+
 
 @dataclass(frozen=True)
 class Played:

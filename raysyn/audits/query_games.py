@@ -17,7 +17,8 @@ import torch
 
 from raysyn.attacks import canaries
 from raysyn.attacks.canaries import Floats
-from raysyn.audits.played import Case, Played, coins_of, secret_of
+from raysyn.audits.mixture_games import mixture_game, of_brightness
+from raysyn.audits.played import Case, Game, Played, coins_of, secret_of
 from raysyn.audits.residuals import Noise, some_places
 from raysyn.audits.who import SEVERAL, WHO, Who, mine
 from raysyn.data import fourier, tangent
@@ -26,7 +27,17 @@ from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.mechanisms import Embedded, Perceived, Question
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries import central, counts, embedding, layer_statistics, moments, perceptual, semantic, votes
+from raysyn.privacy.queries import (
+    central,
+    counts,
+    embedding,
+    layer_statistics,
+    mixture,
+    moments,
+    perceptual,
+    semantic,
+    votes,
+)
 from raysyn.train.perceptual import perceived, untaught
 
 NOISE = 1.2
@@ -46,16 +57,11 @@ SAMPLE = layer_statistics.StatisticsConfig(epochs=0.5, batch_size=50)
 LAYERS, UNITS = layer_statistics.Layers([2, 3], [0.5, 2.0]), 100
 SEMANTIC, SEMANTICS = semantic.SemanticConfig(k=3, noise_multiplier=NOISE), 6
 ROUNDS = 2
-"""Of votes."""
+"""Of votes, and of EM."""
 NOTHING = 1e-12
 """A noise multiplier that is as good as none."""
 LOOKED_AT, MOST = 4096, 1 << 24
 """Answers whose noise is looked at, at most, and numbers of all of them together: of longer answers, some places."""
-Answer = Callable[[bool, Stream], Floats]
-"""answer(is it there, stream) -> the noisy answers of all steps, (T, D), in units of their sensitivity."""
-Exact = Callable[[bool], Floats]
-"""exact(is it there) -> what they would be without noise if it took part, (D,)."""
-Game = tuple[Answer, Exact]
 
 
 def central_game(config: central.CentralConfig, price: Cost, who: Who) -> Game:
@@ -248,6 +254,7 @@ def cases(games: float) -> list[Case]:
     modes, both = replace(SAMPLED, kind="mode"), moments.costs(MOMENTS, NOISE)
     means, spread = (replace(both[stage], noise_multiplier=NOISE) for stage in (moments.MEANS, moments.SPREAD))
     rounds = replace(votes.VotesConfig(rounds=ROUNDS).cost(), noise_multiplier=NOISE * math.sqrt(ROUNDS))
+    steps = mixture.MixtureConfig(iterations=ROUNDS).cost(NOISE * math.sqrt(ROUNDS))
     embedded = Cost(mechanism="noisy mean embedding", noise_multiplier=NOISE, sampling_rate=1.0, steps=1)
     seen = perceptual.costs(SEEN.config, NOISE / math.sqrt(2))
     prices: dict[str, tuple[Callable[[int], Cost | None], Callable[[Cost, Who], Game]]] = {
@@ -265,6 +272,10 @@ def cases(games: float) -> list[Case]:
         "noisy class counts": (lambda _: counts.cost(NOISE), counts_game),
         "semantic histogram": (lambda _: SEMANTIC.cost(), partial(histogram_game, SEMANTIC, SEMANTICS)),
         "votes of evolution": (lambda _: rounds, partial(votes_game, 0.0)),
+        "EM statistics of p3gm": (
+            lambda _: steps,
+            lambda price, who: mixture_game(of_brightness(who.images.classes), price, who),
+        ),
     }
     found = []
     for mechanism, (price_of, make) in prices.items():

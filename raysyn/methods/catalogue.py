@@ -105,6 +105,13 @@ METHODS = (
         needs="nothing",
     ),
     _own(
+        "p3gm",
+        "Noisy principal directions and a noisy mixture fix half of an autoencoder, DP-SGD trains the rest.",
+        "P3GM (Takagi et al., ICDE 2021)",
+        guarantee="dp",
+        needs="nothing",
+    ),
+    _own(
         "dp_feta",
         "Noisy central images warm up a diffusion model, DP-SGD fine-tunes it.",
         "DP-FETA (Li et al., S&P 2025); DP-FETA-Pro (2026); without warm-up DPDM (2023)",

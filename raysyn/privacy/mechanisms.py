@@ -11,6 +11,7 @@ from torch import nn
 
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import Images
+from raysyn.data.projection import Projection
 from raysyn.data.rbf import KernelConfig
 from raysyn.data.tangent import TangentConfig
 from raysyn.privacy.cost import Cost
@@ -19,6 +20,7 @@ from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.privacy.queries.functions import RoundsConfig
 from raysyn.privacy.queries.layer_statistics import Layers, StatisticsConfig
+from raysyn.privacy.queries.mixture import Mixture
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.queries.noise import Floats
 from raysyn.privacy.queries.perceptual import FeatureMomentsConfig
@@ -84,6 +86,15 @@ class Perceived:
 
 
 @dataclass(frozen=True)
+class Mixed:
+    """Noisy expectation-maximisation."""
+
+    projection: Projection
+    mixture: Mixture
+    """By which images are divided among components, at each step."""
+
+
+@dataclass(frozen=True)
 class Question:
     """A question of a method outside of raysyn: one Gaussian answer to all images."""
 
@@ -100,7 +111,7 @@ class Functions:
     kernel: KernelConfig
 
 
-Asked = CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | Perceived | Question
+Asked = CentralConfig | MomentsConfig | Histogram | LayersSeen | VotesConfig | Embedded | Perceived | Mixed | Question
 """A question that is asked a few times."""
 Mechanism = Learned | Functions | Asked | None
 """None for the noisy counts of classes, which have no setting but their noise."""

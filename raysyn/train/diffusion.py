@@ -97,7 +97,7 @@ class DiffusionTask:
         clean = to_network(images_BHWC)
         if clean.ndim == 4:
             clean, labels_B = clean[:, None].expand(-1, copies, -1, -1, -1), labels_B[:, None].expand(-1, copies)
-        numbers = _normals(seeds, 1 + copies + copies * math.prod(clean.shape[2:]), clean.device)
+        numbers = normals(seeds, 1 + copies + copies * math.prod(clean.shape[2:]), clean.device)
         # One draw per example decides on its label, shared by its copies.
         dropped = torch.special.ndtr(numbers[:, :1]) < self.label_dropout
         labels = torch.where(dropped, no_class(self.classes), labels_B.long())
@@ -113,7 +113,7 @@ class DiffusionTask:
         return weight * error.square().flatten(1).mean(1)
 
 
-def _normals(seeds: Sequence[int], length: int, device: torch.device) -> Tensor:
+def normals(seeds: Sequence[int], length: int, device: torch.device) -> Tensor:
     """Standard normal float32 (len(seeds), length); row i depends on seeds[i] alone."""
     if device.type == "cuda":  # a generator per image would be two launches per image
         return philox.normals(torch.tensor(seeds, dtype=torch.int64).to(device, non_blocking=True), length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import stats
 
 from raysyn.audits import findings, own_run, query_games
 from raysyn.audits.findings import LITTLE, REFUTED
+from raysyn.audits.mixture_games import APART, of_brightness
 from raysyn.audits.own_run import Run
 from raysyn.audits.played import Case
 from raysyn.data import fourier, tangent
@@ -25,6 +27,7 @@ from raysyn.privacy.queries import (
     counts,
     embedding,
     layer_statistics,
+    mixture,
     moments,
     noise,
     perceptual,
@@ -34,7 +37,7 @@ from raysyn.privacy.queries import (
 
 CASES = {case.name: case for case in query_games.cases(1.0)}
 DRAWS = 100
-WHERE = (central, counts, embedding, layer_statistics, moments, perceptual, semantic, votes)
+WHERE = (central, counts, embedding, layer_statistics, mixture, moments, perceptual, semantic, votes)
 
 
 def drawn(case: Case, there: bool) -> tuple[np.ndarray, float]:
@@ -127,6 +130,7 @@ SHARED = [
     (embedding, "embedding_sums", "embedding/class {label}", "embedding", "mean embedding of dp_ntk, persons"),
     (perceptual, "noisy_sums", "features/{stage}/class {label}", "features", "mean features of dp_mepf, images"),
     (moments, "spread_sums", " {cell}", "", "spread of noisy_means, persons"),
+    (mixture, "noisy_statistics", "stream.normal(step, ", "stream.normal(0, ", "EM statistics of p3gm, persons"),
 ]
 
 
@@ -164,6 +168,11 @@ OWN: list[tuple[str, Mechanism, Any, str, Callable[..., Any], Any]] = [
     (
         "mean embedding of dp_ntk", Embedded(embedding.EmbeddingConfig(), tangent.TangentConfig(widths=(3,)), 5),
         tangent, "tangent", lambda features, shape, seed: (features.widths, seed), ((3,), 5),
+    ),
+    (
+        "EM statistics of p3gm",
+        replace(of_brightness(2), mixture=replace(APART, weights_M=np.array([0.25, 0.75]))), mixture, "statistics",
+        lambda rows, weights, seen: seen.weights_M[0], 0.25,
     ),
     ("votes of evolution", votes.VotesConfig(blur=2.5), votes, "ballots", lambda *args: args[-1], 2.5),
     (

@@ -35,6 +35,8 @@ from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.knowledge_recycling import presets as knowledge_recycling_presets
 from raysyn.methods.noisy_means import pipeline as noisy_means
 from raysyn.methods.noisy_means import presets as noisy_means_presets
+from raysyn.methods.p3gm import pipeline as p3gm
+from raysyn.methods.p3gm import presets as p3gm_presets
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.pigan import presets as pigan_presets
 from raysyn.methods.privimage import pipeline as privimage
@@ -166,6 +168,7 @@ PRESETS: dict[str, tuple[Callable[[Any], object], Any]] = {
     "dp_ntk": (dp_ntk.prepare, dp_ntk_presets.PRESETS["quick"]),
     "dp_mepf": (dp_mepf.prepare, dp_mepf_presets.PRESETS["quick"]),
     "dp_kernel": (dp_kernel.prepare, dp_kernel_presets.PRESETS["quick"]),
+    "p3gm": (p3gm.prepare, p3gm_presets.PRESETS["quick"]),
     "dp_feta": (dp_feta.prepare, dp_feta_presets.PRESETS["quick"]),
     "privimage": (privimage.prepare, privimage_presets.PRESETS["quick"]),
     "dp_imgsyn": (dp_imgsyn.prepare, dp_imgsyn_presets.PRESETS["quick"]),

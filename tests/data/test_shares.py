@@ -264,6 +264,7 @@ SMALL = {
     "privimage": ("--budget.epsilon", "100", "--finetune.batch-size", "32"),
     "dp_imgsyn": ("--budget.epsilon", "100", "--training.batch-size", "32", "--statistics.batch-size", "32"),
     "dp_kernel": ("--rounds.batch-size", "32"),
+    "p3gm": ("--budget.epsilon", "100", "--finetune.batch-size", "32"),
     "pigan": ("--monte-carlo.suspects", "20", "--monte-carlo.components", "5"),
 }
 """Settings that so few images can be learned with."""

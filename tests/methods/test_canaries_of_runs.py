@@ -101,6 +101,7 @@ def test_a_kind_of_no_canaries_is_refused() -> None:
         "dp_ntk",
         "dp_mepf",
         "dp_kernel",
+        "p3gm",
         "dp_feta",
         "privimage",
         "dp_imgsyn",

@@ -179,6 +179,7 @@ def test_methods_that_draw_no_class_that_is_asked_for_say_so(name: str) -> None:
         "dp_ntk",
         "dp_mepf",
         "dp_kernel",
+        "p3gm",
         "dp_feta",
         "privimage",
         "pigan",

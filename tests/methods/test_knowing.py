@@ -25,6 +25,8 @@ from raysyn.methods.evolution.pipeline import knows as evolution
 from raysyn.methods.evolution.warps import GENES
 from raysyn.methods.knowledge_recycling.config import Config as Recycling
 from raysyn.methods.knowledge_recycling.knowing import knows as knowledge_recycling
+from raysyn.methods.p3gm.config import new_network
+from raysyn.methods.p3gm.model import knows as p3gm
 from raysyn.methods.pigan.experiments import knows as pigan
 from raysyn.methods.pigan.variants import released
 from raysyn.methods.privimage import models
@@ -85,6 +87,10 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
             "functions": {"model": matching.new_generator(config.network, like, config.seed).state_dict()}
         },
         1,
+    ),
+    "p3gm": (
+        p3gm, TINY["p3gm"].config,
+        lambda config, like: {"finetune": {"ema": new_network(config, like.shape, like.classes).state_dict()}}, 1,
     ),
     "privimage": (
         privimage, TINY["privimage"].config,

@@ -45,6 +45,8 @@ from raysyn.methods.machines import On, OnAttacked
 from raysyn.methods.method import Prepared
 from raysyn.methods.noisy_means import outlook as of_noisy_means
 from raysyn.methods.noisy_means import presets as noisy_means_presets
+from raysyn.methods.p3gm import outlook as of_p3gm
+from raysyn.methods.p3gm import presets as p3gm_presets
 from raysyn.methods.pigan import outlook as of_pigan
 from raysyn.methods.pigan import presets as pigan_presets
 from raysyn.methods.pigan.config import ExperimentConfig
@@ -99,6 +101,10 @@ CHECKS: dict[str, tuple[Callable[[Console, Prepared], None], set[str]]] = {
     "dp_kernel": (
         lambda console, found: of_dp_kernel.check_memory(console, dp_kernel_presets.PRESETS["quick"], found, On()),
         {"functions", "synthesise", "cnn", "resnet9"},
+    ),
+    "p3gm": (
+        lambda console, found: of_p3gm.check_memory(console, p3gm_presets.PRESETS["quick"], found, On()),
+        {"means", "spread", "mixture", "warmup", "finetune", "synthesise", "cnn", "resnet9"},
     ),
     "dp_feta": (
         lambda console, found: of_dp_feta.check_memory(console, dp_feta_presets.PRESETS["quick"], found, On()),

@@ -98,6 +98,8 @@ def held_by(method: str, config: Any) -> list[str]:
         return ["generator/model/dense.0.weight"]
     if method == "dp_kernel":
         return ["functions/model/dense.0.weight"]
+    if method == "p3gm":
+        return ["finetune/ema/decoder.0.weight"]
     if method == "privimage":
         return [f"finetune/{'partner' if config.generator == 'gan' else 'ema'}/stem.weight"]
     teacher = ["teacher/weights/stem.weight", "generator-chosen/weights/dense.weight", "generator-chosen/deviation"]

@@ -46,6 +46,8 @@ TINY = {
     "--training.iterations 5 --classes.noisy-counts 5 " + JUDGED + AUDITED,
     "dp_kernel": "quick --data.limit 300 --rounds.count 5 --rounds.batch-size 60 --synthetic 100 "
     "--classes.noisy-counts 5 " + JUDGED + AUDITED,
+    "p3gm": "quick --data.limit 300 --network.hidden 8 --mixture.iterations 2 --warmup.iterations 5 "
+    "--finetune.batch-size 32 --finetune.epochs 1 --synthetic 100 --classes.noisy-counts 5 " + JUDGED + AUDITED + SGD,
     "dp_feta": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 --sampler.steps 3 --synthetic 100 "
     + JUDGED + AUDITED + SGD,

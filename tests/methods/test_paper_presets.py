@@ -17,6 +17,8 @@ from raysyn.methods.dp_kernel import pipeline as dp_kernel
 from raysyn.methods.dp_kernel.presets import PRESETS as DP_KERNEL
 from raysyn.methods.knowledge_recycling.presets import PRESETS as RECYCLING
 from raysyn.methods.misfits import other_size
+from raysyn.methods.p3gm import config as p3gm
+from raysyn.methods.p3gm.presets import PRESETS as P3GM
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage import config as privimage
@@ -267,6 +269,27 @@ def test_dp_kernel_is_what_is_published_of_it(name: str) -> None:
     assert 0.99 * epsilon < planned.epsilon() <= epsilon
 
 
+@pytest.mark.parametrize("name", papers(P3GM))
+def test_p3gm_is_what_is_published_of_it(name: str) -> None:
+    """The authors' commands for both sets at epsilon 1: batch 300, 4 epochs, 1,000 hidden units, 20 steps of EM, rate
+    0.001, clip 1, and noise of 5, of 100 in each of three answers to a step of EM, and of 1.4. Of epsilon 10 there are
+    none."""
+    config, (data, epsilon) = P3GM[name], parts(name)
+    assert config.made_for == IMAGES[data] == 60_000 and config.budget.accountant == "rdp"
+    assert (config.network.latent, config.network.components, config.network.hidden) == (10, 3, 1000)
+    assert (config.finetune.learning_rate, config.finetune.max_grad_norm, config.finetune.ema) == (1e-3, 1.0, 0.0)
+    assert (config.warmup.iterations, config.warmup.batch_size, config.warmup.learning_rate) == (3000, 100, 1e-3)
+    planned = p3gm.plan(config, 60_000)
+    price = planned.stages["finetune"]
+    assert (price.sampling_rate, price.steps, planned.delta) == (300 / 60_000, 800, 1e-5)
+    assert planned.stages["mixture"].steps == 20 and 0.99 * epsilon < planned.epsilon() <= epsilon
+    if epsilon == 1:
+        directions = sum(planned.noise(stage) ** -2 for stage in ("means", "spread")) ** -0.5
+        assert directions == pytest.approx(5, rel=0.05)
+        assert planned.noise("mixture") == pytest.approx(100 / math.sqrt(3), rel=0.02)
+        assert price.noise_multiplier == pytest.approx(1.4, rel=0.07)
+
+
 @pytest.mark.parametrize(("name", "members", "epochs"), [("fashion_mnist", 7_000, 300), ("cifar10", 6_000, 500)])
 def test_pigan_trains_on_a_tenth_of_all_images(name: str, members: int, epochs: int) -> None:
     """5.1: 10 % of training and test images; 5.1.1: epochs, batch, and DPGAN's delta of 1e-4."""
@@ -297,7 +320,7 @@ def test_knowledge_recycling_counts_epochs_of_the_discriminator(name: str) -> No
     assert config.attack.shadow_models == 256
 
 
-FAMILIES = (DP_FETA, PRIVIMAGE, DP_IMGSYN, DP_KERNEL, PIGAN, RECYCLING)
+FAMILIES = (DP_FETA, PRIVIMAGE, DP_IMGSYN, DP_KERNEL, P3GM, PIGAN, RECYCLING)
 
 
 def test_every_paper_preset_says_for_how_many_images_it_is() -> None:

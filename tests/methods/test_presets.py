@@ -18,6 +18,8 @@ from raysyn.methods.dp_ntk.presets import PRESETS as DP_NTK
 from raysyn.methods.dp_prototypes.presets import PRESETS as DP_PROTOTYPES
 from raysyn.methods.evolution.presets import PRESETS as EVOLUTION
 from raysyn.methods.noisy_means.presets import PRESETS as NOISY_MEANS
+from raysyn.methods.p3gm import config as p3gm
+from raysyn.methods.p3gm.presets import PRESETS as P3GM
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage import config as privimage
@@ -29,6 +31,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "noisy_means": NOISY_MEANS, "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
     "evolution": EVOLUTION, "dp_merf": DP_MERF, "dp_ntk": DP_NTK, "dp_mepf": DP_MEPF, "dp_kernel": DP_KERNEL,
     "dp_prototypes": DP_PROTOTYPES,
+    "p3gm": P3GM,
 }  # fmt: skip
 ALL = [(family, name) for family, presets in FAMILIES.items() for name in presets]
 SOURCES: dict[str, tuple[str | None, int | None, int, int]] = {
@@ -101,6 +104,8 @@ def planned(family: str, config: Any, n: int, classes: int) -> Plan:
         return perceptual.plan(config.prototypes.asked(), config.budget, n)
     if family == "dp_kernel":
         return dp_kernel.plan(config, n)
+    if family == "p3gm":
+        return p3gm.plan(config, n)
     if family == "dp_imgsyn":
         return dp_imgsyn.plan(config, n)
     return privimage.plan(config, n, classes)

@@ -22,6 +22,7 @@ import test_evolution
 import test_knowledge_recycling
 import test_lira_method
 import test_noisy_means
+import test_p3gm
 import test_pigan
 import test_privimage
 
@@ -39,6 +40,7 @@ from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.knowledge_recycling import pipeline as knowledge_recycling
 from raysyn.methods.lira import pipeline as lira
 from raysyn.methods.noisy_means import pipeline as noisy_means
+from raysyn.methods.p3gm import pipeline as p3gm
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.metrics.utility import EvalConfig
@@ -76,6 +78,12 @@ METHODS: dict[str, tuple[Any, Run, Callable[[Any], Any]]] = {
             rounds=replace(test_dp_kernel.TINY.rounds, batch_size=2),
         ),
         test_dp_kernel.run, dp_kernel.prepare,
+    ),
+    "p3gm": (
+        replace(
+            test_p3gm.TINY, budget=BUDGET, eval=EVERY, synthetic=30, finetune=replace(test_p3gm.TINY.finetune, **FEW),
+        ),
+        test_p3gm.run, p3gm.prepare,
     ),
     "dp_feta": (
         replace(

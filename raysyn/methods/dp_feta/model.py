@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,11 +20,11 @@ from raysyn.methods.dp_feta.config import MOMENTS, Config, embedding_of, new_den
 from raysyn.methods.dp_feta.frequency import FREQUENCY, STAGES, Generated, generated, seed_of
 from raysyn.methods.embedded import resemblance, unlike
 from raysyn.methods.experiment_units import Begun
-from raysyn.methods.moments import class_means, draw_chunk
+from raysyn.methods.gaussian_draws import draws
+from raysyn.methods.moments import class_means
 from raysyn.methods.network import Network
-from raysyn.methods.synthesis import CHUNK, Drawing, pack, unpack
+from raysyn.methods.synthesis import Drawing, pack, unpack
 from raysyn.methods.weighing import Weighed
-from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
 from raysyn.privacy.mechanisms import Learned, Mechanism
@@ -64,9 +63,10 @@ def spatial(setting: PrivateSetting) -> Begun:
     paper, draws from noisy Gaussians do."""
     model = Diffusion(setting)
     if MEANS in setting.plan.stages:
+        config, private = setting.config, setting.dataset.train
         fitted = ask_in_stages(setting, MOMENTS)
-        model.warm_up(partial(draws, fitted, setting.config, setting.dataset.train))
-        return Begun(model, class_means(fitted, setting.dataset.train))
+        model.warm_up(partial(draws, fitted, config.central.draws, config.seed, private))
+        return Begun(model, class_means(fitted, private))
     if "central" not in setting.plan.stages:
         return Begun(model)
     config, private, ledger, folder = setting.config, setting.dataset.train, setting.ledger, setting.folder
@@ -94,16 +94,6 @@ def answered(config: Config, begun: Begun) -> Weighed | None:
     assert isinstance(begun.model, Diffusion)
     answer_KF = begun.model.answer_KF
     return None if answer_KF is None else partial(unlike, embedding_of(config), answer_KF)
-
-
-def draws(fitted: ClassGaussians, config: Config, like: Images) -> Images:
-    """What the warm-up learns from where there are Gaussians: post-processing of what was paid for."""
-    labels_N = np.arange(config.central.draws, dtype=np.int64) % like.classes
-    parts = [
-        draw_chunk((np.random.SeedSequence([config.seed, at]), labels_N[at : at + CHUNK]), (fitted, like.shape))
-        for at in range(0, len(labels_N), CHUNK)
-    ]
-    return Images(torch.cat(parts).numpy(), labels_N, like.class_names)
 
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:

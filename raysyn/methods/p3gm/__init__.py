@@ -1,0 +1,1 @@
+"""P3GM: see the card, README.md."""
