@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset
-from raysyn.methods.account_place import Command, begun, note_left_out, place_of, run_in
+from raysyn.methods.account_place import Command, begun, note_elsewhere, note_left_out, place_of, run_in
 from raysyn.privacy import admission
 from raysyn.privacy.account import Account, Behind, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
@@ -237,6 +237,7 @@ def enter(
         folder.fresh = folder.fresh and _lacks(book, run)
         raise
     folder.fresh = False
+    note_elsewhere(command, dataset, book)
     if note.exists():
         # The first one stays, so that what is brought back is known again.
         if lost := _is_lost(noted or {}, after, run):

@@ -12,6 +12,7 @@ from raysyn.data.images import Dataset
 from raysyn.privacy import account
 from raysyn.privacy.account import Account, Passed
 from raysyn.report.release import CERTIFICATE, RELEASE
+from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import FileBook, beside, book_at
 from raysyn.runs.account_lines import Book, now
 from raysyn.runs.ownership import id_of
@@ -52,6 +53,8 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     book = usual if asked.account is None else None if asked.account == NONE else book_at(asked.account)
     if (left_out := _left_out(usual, book)) is not None and begun(command.out) != "":
         _say_left_out(left_out, asked, console)
+    if usual is not None and begun(command.out) != "":
+        _check_elsewhere(usual, book, asked, console)
     if asked.account == NONE:
         return None
     if book is None:
@@ -126,6 +129,44 @@ def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
             f"budget.account is {without_password(str(asked.account))}, but {usual}, the account of these images, "
             f"{total}, which this run would pass by: leave --budget.account out, or say with --budget.reason why it may"
         )
+
+
+def _check_elsewhere(usual: FileBook, book: Book | None, asked: Asked, console: Console) -> None:
+    """Say which accounts of these images were named by earlier runs and are left out. ValueError, in one sentence,
+    where this one names none and would begin another."""
+    others = [place for place in account_elsewhere.noted(usual) if book is None or place != str(book)]
+    if others and asked.account is None and not usual.exists():
+        raise ValueError(
+            f"runs on these images are entered in {' and '.join(others)}, as {account_elsewhere.note_of(usual)} says, "
+            f"and this one names no account: give --budget.account {others[-1]}, or --budget.account {usual} to begin "
+            "another one, which knows nothing of them or of their total"
+        )
+    if others:
+        console.say(
+            f"WARNING: {' and '.join(others)}, where runs on these images are entered, "
+            f"{'is' if len(others) == 1 else 'are'} left out: what this run costs is not added there."
+        )
+    if (isinstance(book, FileBook) and book.path.resolve() == usual.path.resolve()) or book is None:
+        return
+    if (why_not := account_elsewhere.why_no_note(usual)) is not None:
+        console.say(
+            f"Nothing can be noted beside the images ({why_not}): name {book} with --budget.account in every command "
+            "on them."
+        )
+
+
+def may_be_elsewhere(command: Command) -> bool:
+    """Whether a run names no account, and a note beside its images names one: it may be refused."""
+    path = _path(command)
+    if command.account.account is not None or path is None or "://" in path:
+        return False
+    return bool(account_elsewhere.noted(beside(path)))
+
+
+def note_elsewhere(command: Command, dataset: Dataset, book: Book) -> None:
+    """Have later commands on these images that name no account told of this one."""
+    if command.account.account is not None and (usual := _usual(command, dataset)) is not None:
+        account_elsewhere.note(usual, book)
 
 
 def note_left_out(command: Command, dataset: Dataset, book: Book | None, run: str) -> None:

@@ -35,7 +35,7 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.report import accounts, choices
 from raysyn.report.account_told import BEHIND, LOST
-from raysyn.runs import sealing
+from raysyn.runs import account_elsewhere, sealing
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.ownership import lock
@@ -318,6 +318,57 @@ def test_a_dry_run_tells_the_total_that_there_would_be_and_of_one_that_is_spent_
     with ExitStack() as stack, pytest.raises(SystemExit):
         place.begun(stack, "b", stages=("one",), text=text, dry_run=True, new_total=4.0, reason="a second study")
     assert f"of a total of {spent:.6g}, which becomes 4 with it" in " ".join(text.getvalue().split())
+
+
+@pytest.mark.parametrize("at", ["all.jsonl", "../elsewhere.jsonl"])
+def test_who_names_no_account_is_told_of_the_one_that_earlier_runs_named(place: Place, at: str) -> None:
+    named, note = place.root / at, place.root / "scans.accounts-elsewhere.txt"
+    assert (place.made("a", account=str(named), total=0.6, stages=("one",)) or {})["runs"] == 1
+    assert note.read_text().splitlines()[-1] == str(named) and note.stat().st_mode & 0o777 == 0o644
+    written = note.read_bytes()
+    # Also the run itself, which would be entered in another one, and a dry run.
+    for out, flags in (("b", {}), ("a", {}), ("b", {"dry_run": True})):
+        with pytest.raises(ValueError, match=rf"entered in {named}, as {note} says.*give --budget.account {named}"):
+            place.made(out, **flags)
+    with pytest.raises(ValueError, match=r"total is 0\.6 at delta"):
+        place.made("b", account=str(named))
+    with pytest.raises(ValueError, match=rf"no account: {place.book} does not exist; name {named}, where its runs are"):
+        accounts.told(str(place.source))
+    # A leaderboard asks before its first run.
+    config = Config(data=DataConfig(name=None, path=str(place.source)))
+    assert account_place.may_be_elsewhere(SimpleNamespace(config=config, account=AccountFlags()))
+    assert not account_place.may_be_elsewhere(SimpleNamespace(config=config, account=AccountFlags(account="none")))
+    assert not (place.root / "b").exists() and not place.book.exists() and note.read_bytes() == written
+    # Whoever says where, may; both are known from then on, and what is left out is told.
+    text = io.StringIO()
+    assert (place.made("b", account=str(place.book), text=text) or {})["runs"] == 1
+    assert place.made("c", account="none", text=text) is None
+    assert (place.made("d", text=text) or {})["runs"] == 2
+    said = " ".join(text.getvalue().split())
+    assert said.count(f"WARNING: {named}, where runs on these images are entered, is left out") == 3
+    assert (place.made("e", account=str(place.root / "third")) or {})["runs"] == 1
+    assert note.read_text().splitlines()[-2:] == [str(named), str(place.root / "third")]
+
+
+def test_a_note_of_accounts_is_never_followed_and_says_nothing_but_places(place: Place) -> None:
+    note = place.root / "scans.accounts-elsewhere.txt"
+    note.write_bytes(b"# a remark\n\ns3://far/away.jsonl?secret_access_key=1\n\x1b[31mred\n\xff\n" + bytes(1 << 17))
+    with pytest.raises(ValueError, match=r"entered in s3://far/away\.jsonl\S* and \ufffd, as") as refused:
+        place.made("a")
+    assert "\x1b" not in str(refused.value) and len(str(refused.value)) < 1000
+    # What is no file, or cannot be read, names nothing.
+    note.unlink()
+    os.mkfifo(note)
+    assert (place.made("a") or {})["runs"] == 1
+
+
+def test_where_no_note_can_be_left_the_run_says_that_its_account_is_to_be_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_elsewhere, "why_no_note", lambda usual: "it is full")
+    text = io.StringIO()
+    place.made("a", account=str(place.root / "all"), text=text)
+    assert "(it is full): name" in (said := " ".join(text.getvalue().split())) and "in every command on them" in said
 
 
 def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place) -> None:
