@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from raysyn.data.images import Images
-from raysyn.methods import denoising
+from raysyn.methods import denoising, evolving
 from raysyn.methods.asking import ask_in_stages
+from raysyn.methods.candidates import source_of
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.denoising import Denoising
 from raysyn.methods.dp_feta.config import MOMENTS, Config, embedding_of, new_denoiser
 from raysyn.methods.dp_feta.frequency import FREQUENCY, STAGES, Generated, generated, seed_of
 from raysyn.methods.embedded import resemblance, unlike
+from raysyn.methods.evolving import evolve
 from raysyn.methods.experiment_units import Begun
 from raysyn.methods.moments import class_means, draw_chunk
 from raysyn.methods.network import Network
@@ -35,6 +37,7 @@ from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.privacy.queries.noise import Floats
+from raysyn.privacy.queries.votes import VOTES
 from raysyn.privacy.trial import Choice
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
@@ -49,7 +52,8 @@ def before(config: Config) -> list[str]:
     """The stages of `begin`."""
     central = []
     if config.central.count:
-        central = [*([MEANS, SPREAD] if config.central.gaussian else ["central"]), "warmup"]
+        asked = {"gaussian": [MEANS, SPREAD], "evolution": [VOTES]}.get(config.central.kind, ["central"])
+        central = [*asked, "warmup"]
     return [*central, *(STAGES if config.frequency.asked else ())]
 
 
@@ -61,12 +65,14 @@ def begin(setting: Setting) -> Begun:
 
 def spatial(setting: PrivateSetting) -> Begun:
     """Stage I (paper 3.1): central images teach the outline for a small part of the budget; or, which is not in the
-    paper, draws from noisy Gaussians do."""
+    paper, draws from noisy Gaussians, or of characters that the images voted for, do."""
     model = Diffusion(setting)
     if MEANS in setting.plan.stages:
         fitted = ask_in_stages(setting, MOMENTS)
         model.warm_up(partial(draws, fitted, setting.config, setting.dataset.train))
         return Begun(model, class_means(fitted, setting.dataset.train))
+    if VOTES in setting.plan.stages:
+        return Begun(model, voted_for(setting, model))
     if "central" not in setting.plan.stages:
         return Begun(model)
     config, private, ledger, folder = setting.config, setting.dataset.train, setting.ledger, setting.folder
@@ -76,6 +82,21 @@ def spatial(setting: PrivateSetting) -> Begun:
     setting.console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
     model.warm_up(lambda: central)
     return Begun(model, central)
+
+
+def voted_for(setting: PrivateSetting, model: Diffusion) -> Images:
+    """Warm up on characters that the private images voted for, as evolution draws them; the best one of each class."""
+    config, private = setting.config, setting.dataset.train
+    source = source_of(config.source, private.class_names, private.shape, None, config.seed)
+    found = setting.folder.stage(VOTES, partial(evolve, setting, source))
+    setting.console.stage(VOTES, f"{len(found['noisy'])} rounds of votes for characters, {setting.spent()}")
+    population = found["population"]
+
+    def made() -> Images:
+        return in_chunks(evolving.draw_chunk, evolving.drawn_from(config, private, population), config, private)
+
+    model.warm_up(made)
+    return evolving.best_of(config, private, population)
 
 
 def frequency(setting: PrivateSetting, begun: Begun) -> Begun:
@@ -97,12 +118,15 @@ def answered(config: Config, begun: Begun) -> Weighed | None:
 
 
 def draws(fitted: ClassGaussians, config: Config, like: Images) -> Images:
-    """What the warm-up learns from where there are Gaussians: post-processing of what was paid for."""
+    """What the warm-up learns from where there are Gaussians."""
+    return in_chunks(draw_chunk, (fitted, like.shape), config, like)
+
+
+def in_chunks(draw: Callable[[Any, Any], Tensor], shared: Any, config: Config, like: Images) -> Images:
+    """`central.draws` images, equally many per class: post-processing of what was paid for."""
     labels_N = np.arange(config.central.draws, dtype=np.int64) % like.classes
-    parts = [
-        draw_chunk((np.random.SeedSequence([config.seed, at]), labels_N[at : at + CHUNK]), (fitted, like.shape))
-        for at in range(0, len(labels_N), CHUNK)
-    ]
+    seeds = {at: np.random.SeedSequence([config.seed, at]) for at in range(0, len(labels_N), CHUNK)}
+    parts = [draw((seed, labels_N[at : at + CHUNK]), shared) for at, seed in seeds.items()]
     return Images(torch.cat(parts).numpy(), labels_N, like.class_names)
 
 
@@ -120,7 +144,7 @@ def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> di
     denoiser.load_state_dict(tuned["ema"])
     learned = Learned(denoiser, task_of(config, like), config.finetune, Choice(**tuned["engine"]))
     asked: dict[str, Mechanism] = {"central": config.central, EMBEDDING: embedding_of(config)}
-    return {**asked, MEANS: MOMENTS, SPREAD: MOMENTS, COUNTS: None, "finetune": learned}
+    return {**asked, MEANS: MOMENTS, SPREAD: MOMENTS, VOTES: config.votes, COUNTS: None, "finetune": learned}
 
 
 def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
@@ -167,7 +191,8 @@ class Diffusion(Denoising):
         self.denoiser.load_state_dict(lessened(fresh, warm["model"], share))
         self.taught = config.warmup.iterations > 0
         changed = ", augmented" if config.augment.operations else ""
-        what = f"{config.central.draws:,} draws from Gaussians of them" if config.central.gaussian else "them"
+        of = {"gaussian": "draws from Gaussians of them", "evolution": "variations of those with most votes"}
+        what = f"{config.central.draws:,} {of[config.central.kind]}" if config.central.drawn else "them"
         told = f"{config.warmup.iterations:,} steps on {what}{changed}: no further cost"
         self.setting.console.stage("warmup", told)
 
