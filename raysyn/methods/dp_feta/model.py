@@ -93,10 +93,16 @@ def voted_for(setting: PrivateSetting, model: Diffusion) -> Images:
     population = found["population"]
 
     def made() -> Images:
-        return in_chunks(evolving.draw_chunk, evolving.drawn_from(config, private, population), config, private)
+        return in_chunks(variations, evolving.drawn_from(config, private, population), config, private)
 
     model.warm_up(made)
     return evolving.best_of(config, private, population)
+
+
+def variations(chunk: tuple[np.random.SeedSequence, np.ndarray], shared: Any) -> Tensor:
+    """Of the last candidates: a part of `in_chunks`."""
+    seed, labels_N = chunk
+    return evolving.draw_chunk((int(seed.generate_state(1)[0]), labels_N), shared)
 
 
 def frequency(setting: PrivateSetting, begun: Begun) -> Begun:
