@@ -4,6 +4,7 @@ raysyn.run(method, preset, data=..., epsilon=..., out=...)   make a run, or cont
 raysyn.auto(source, epsilon=..., minutes=...)                the same, with method and settings picked for your images
 raysyn.draw(run, out=..., synthetic=...)                     more images from a finished run, at no further cost
 raysyn.load(out)                                             the `Result` of a finished run
+raysyn.check(release)                                        whether a release is what its certificate says, row by row
 raysyn.account(source, delta=...)                            what all runs on the same images have cost together
 raysyn.attack(run, shadow_runs=..., on=...)                  attacks on a finished run, by runs on halves of its images
 raysyn.audit("engine", games=...)                            attacks on raysyn's own mechanisms, beside what they claim
@@ -24,6 +25,7 @@ _HOMES = {
     "draw": "raysyn.door",
     "run": "raysyn.door",
     "load": "raysyn.door",
+    "check": "raysyn.verify",
     "connect": "raysyn.door",
     "Result": "raysyn.door",
     "catalogue": "raysyn.methods.catalogue:methods",
@@ -32,7 +34,7 @@ _HOMES = {
 }
 
 __all__ = ["Between", "Result", "Search", "__version__", "account", "attack", "audit", "auto"]
-__all__ += ["catalogue", "connect", "draw", "load", "run"]
+__all__ += ["catalogue", "check", "connect", "draw", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:

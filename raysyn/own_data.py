@@ -117,6 +117,8 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     typed = [*_source_words(data, own), *_budget_words(config), *_account_words(flags.budget), *made.words()[2:]]
     typed += _public_words(config) if made.method in WITH_PUBLIC else []
     typed += _written_words(config)
+    told = {"tuned-on": config.tuned_on, "chosen-among": config.chosen_among}
+    typed += [f"--{name}={words}" for name, words in told.items() if words is not None]
     typed += [f"--out={flags.out}", *(["--seed", str(config.seed)] if config.seed else [])]
     command = cli.read(
         entry.presets(), [made.preset, *typed], machines=entry.machines(), prog=f"raysyn {made.method}", seal=entry.seal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from raysyn.methods import catalogue
@@ -35,6 +36,12 @@ def check_network(about: Mapping[str, Any], signed: Mapping[str, Any], tensors: 
         network.check_held(known, config, signed, tensors)
     except verify.DAMAGE as error:
         raise ValueError(f"network.json is of no run of {entry.name} ({error})") from error
+
+
+def check(release: str) -> list[verify.Check]:
+    """What `raysyn verify RELEASE` prints, a row for each thing that the certificate says: (name, holds, found).
+    ValueError for what is no folder of a release."""
+    return verify.verify(Path(release), fits=check_network)
 
 
 def main(arguments: Sequence[str]) -> int:

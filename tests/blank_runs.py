@@ -209,6 +209,15 @@ METHODS: dict[str, Method] = {
         ),
         {"means": 4.0 * math.sqrt(1 + 0.1**2), "spread": 1.0, "finetune": 0.5},
     ),
+    "dp_feta_evolution": Method(
+        dp_feta,
+        of_dp_feta.Config(
+            data=DataConfig(limit=300), budget=BUDGET, network=UNET, warmup=SHORT, finetune=TUNING, eval=EVAL,
+            central=CentralConfig(kind="evolution", draws=60), augment=AugmentConfig(operations=0),
+            votes=VotesConfig(rounds=3, candidates=20), sampler=SamplerConfig(steps=2), synthetic=60,
+        ),
+        {"votes": 1.0, "finetune": 0.5},
+    ),
     # Both.
     "dp_feta_pro": Method(
         dp_feta,

@@ -108,10 +108,13 @@ def read(method: str = "dp_feta", preset: str = "quick", **given: Any) -> Any:
         ({"network": {"attention": ()}}, "config.network.attention", ()),
         ({"augment": {"magnitude": (2, 5)}}, "config.augment.magnitude", (2, 5)),
         ({"eval": {"classifiers": ()}}, "config.eval.classifiers", ()),
-        ({"tuned_on": None}, "config.tuned_on", None),
-        ({"tuned_on": "-5 of them, and more"}, "config.tuned_on", "-5 of them, and more"),
-        ({"tuned_on": "--seal"}, "config.tuned_on", "--seal"),
-        ({"tuned_on": ""}, "config.tuned_on", ""),
+        # Words of a user stand beside the preset's, which they cannot take away.
+        ({"tuned_on": None}, "config.tuned_on", "digits"),
+        ({"tuned_on": "-5 of them, and more"}, "config.tuned_on", "digits; -5 of them, and more"),
+        ({"tuned_on": "--seal"}, "config.tuned_on", "digits; --seal"),
+        ({"tuned_on": " "}, "config.tuned_on", "digits"),
+        ({"tuned_on": "digits; my scans"}, "config.tuned_on", "digits; my scans"),
+        ({"chosen_among": "--seal"}, "config.chosen_among", "--seal"),
         ({"data": {"name": None, "path": "-x=y.parquet"}}, "config.data.path", "-x=y.parquet"),
         ({"central": {"clip_norm": None}}, "config.central.clip_norm", None),
         ({"on": {"sgd": {"channels_last": True}}}, "machines.sgd.channels_last", True),
@@ -205,6 +208,10 @@ def test_a_result_is_what_was_released_and_a_run_is_continued_or_refused(tmp_pat
     again = raysyn.run("dp_feta", epsilon=8, out=out, **TINY)
     assert (out / "release/synthetic.parquet").read_bytes() == before and again.certificate == result.certificate
     assert raysyn.load(str(out)).report["privacy"] == result.report["privacy"]
+    rows = raysyn.check(result.paths["release"])
+    assert rows and all(row.holds for row in rows) and "epsilon" in {row.name for row in rows}
+    with pytest.raises(ValueError, match=r"cannot be read .*: name .*/release$"):
+        raysyn.check(str(out))
     with pytest.raises(ValueError, match="choose another --out"):
         raysyn.run("dp_feta", epsilon=7, out=out, **TINY)
     sealed = raysyn.run("dp_feta", epsilon=8, out=out, seal=True, **TINY)

@@ -95,6 +95,9 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     assert (command.config.budget.delta, command.config.seed, command.config.data.size) == (1e-6, 3, 16)
     assert (command.config.data.limit, command.out, command.seal) == (200, str(tmp_path / "a run"), True)
     assert command.machines.address == "here"
+    said = ["--tuned-on", "my scans", "--chosen-among=3 runs"]
+    config = own_data.pick("digits", [*words, *said]).command.config
+    assert config.tuned_on.endswith("; my scans") and config.chosen_among == "3 runs"
     more = "--classes.noisy-counts 20 --release.layout folder webdataset --release.network --release.license mit"
     config = own_data.pick("digits", [*words, *more.split()]).command.config
     assert config.classes.noisy_counts == 20 and config.release.license == "mit"

@@ -11,8 +11,8 @@ BESIDE = frozenset(
     for ending in "csv db docx htm html ini ipynb json jsonl log md pdf py rst tsv txt xls xlsx xml yaml yml".split()
 )
 """Endings of files that lie beside images and are none. Any other file must be an image, or is refused by its name."""
-ACCOUNT = ".account.jsonl"
-"""Of a file that runs write beside a source, which may lie in a folder that is another one: it is not there."""
+ACCOUNTS = (".account.jsonl", ".accounts-elsewhere.txt")
+"""Of files that runs write beside a source, which may lie in a folder that is another one: they are not there."""
 MADE_BY_SYSTEMS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
 """Folders, in small letters, that no person has made."""
 
@@ -43,7 +43,7 @@ def entries_of(folder: str, path: str, label: str) -> tuple[list[os.DirEntry[str
     that `label` opens, for a folder that cannot be read and a link that leads nowhere."""
     try:
         every = sorted(
-            (one for one in os.scandir(folder) if not one.name.endswith(ACCOUNT)), key=lambda entry: entry.name
+            (one for one in os.scandir(folder) if not one.name.endswith(ACCOUNTS)), key=lambda entry: entry.name
         )
     except OSError as error:
         raise ValueError(

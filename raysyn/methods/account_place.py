@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from raysyn.data.images import Dataset
 from raysyn.privacy import account
 from raysyn.privacy.account import Account, Passed
 from raysyn.report.release import CERTIFICATE, RELEASE
+from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import FileBook, beside, book_at
 from raysyn.runs.account_lines import Book, now
 from raysyn.runs.ownership import id_of
@@ -52,6 +54,8 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     book = usual if asked.account is None else None if asked.account == NONE else book_at(asked.account)
     if (left_out := _left_out(usual, book)) is not None and begun(command.out) != "":
         _say_left_out(left_out, asked, console)
+    if usual is not None and begun(command.out) != "":
+        _check_elsewhere(usual, book, asked, console)
     if asked.account == NONE:
         return None
     if book is None:
@@ -126,6 +130,55 @@ def _say_left_out(usual: FileBook, asked: Asked, console: Console) -> None:
             f"budget.account is {without_password(str(asked.account))}, but {usual}, the account of these images, "
             f"{total}, which this run would pass by: leave --budget.account out, or say with --budget.reason why it may"
         )
+
+
+def _check_elsewhere(usual: FileBook, book: Book | None, asked: Asked, console: Console) -> None:
+    """Say which accounts of these images were named by earlier runs and are left out. ValueError, in one sentence,
+    where this one names none and would begin another."""
+    mine = None if book is None else account_elsewhere.place_of(book)
+    others = tuple(place for place in account_elsewhere.noted(usual) if place != mine)
+    told = account_elsewhere.told(others)
+    if others and asked.account is None and not usual.exists():
+        # What somebody may have written there is quoted, so that it is one word where it is pasted.
+        last = shlex.quote(others[-1]) + (" (with its endpoint and credentials)" if "://" in others[-1] else "")
+        new = NONE if usual.why_not() is not None else shlex.quote(str(usual))
+        raise ValueError(
+            f"runs on these images are entered in {told}, as {account_elsewhere.note_of(usual)} says, and this one "
+            f"names no account: give --budget.account {last}, or --budget.account {new} where this one is to know "
+            "nothing of them and of their total"
+        )
+    if others:
+        console.say(
+            f"WARNING: {told}, where runs on these images are entered, "
+            f"{'is' if len(others) == 1 else 'are'} left out: what this run costs is not added there."
+        )
+    if book is not None and mine != account_elsewhere.place_of(usual):
+        _say_no_note(account_elsewhere.why_no_note(usual), book, console)
+
+
+def _say_no_note(why_not: str | None, book: Book, console: Console) -> None:
+    if why_not is not None:
+        console.say(
+            f"Nothing can be noted beside the images ({why_not}): name {book} with --budget.account in every command "
+            "on them."
+        )
+
+
+def may_be_elsewhere(command: Command) -> bool:
+    """Whether a run names no account, and a note beside its images names one: it may be refused."""
+    path = _path(command)
+    if command.account.account is not None or path is None or "://" in path:
+        return False
+    return bool(account_elsewhere.noted(beside(path)))
+
+
+def note_elsewhere(command: Command, dataset: Dataset, book: Book, console: Console) -> None:
+    """Have later commands on these images that name no account told of this one, or say why that cannot be."""
+    if command.account.account is None or (usual := _usual(command, dataset)) is None:
+        return
+    # What could be foreseen was said as the place was looked at.
+    if account_elsewhere.why_no_note(usual) is None:
+        _say_no_note(account_elsewhere.note(usual, book), book, console)
 
 
 def note_left_out(command: Command, dataset: Dataset, book: Book | None, run: str) -> None:

@@ -15,7 +15,7 @@ from raysyn.attacks.shadows import ShadowSpeed
 from raysyn.attacks.teaching import Architecture, Learns, Recipe
 from raysyn.compute.doorway import Compute, Machines, Show, digest
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import account, canaries, sealed
+from raysyn.methods import account, account_place, canaries, sealed
 from raysyn.methods.account import Kept
 from raysyn.methods.account_place import Asked as AccountAsked
 from raysyn.methods.network import Network
@@ -256,6 +256,8 @@ def open_run(
     folder.cpu_clock, folder.forget_peaks, folder.peaks = compute.cpu_s, compute.forget_peaks, compute.peaks
     with or_forgotten(folder):
         kept = account.enter(book, command, method, looks, dataset, folder, plan)
+        if kept is not None:
+            account_place.note_elsewhere(command, dataset, kept.book, console)
     own = canaries.drawn(tried, command.config, dataset, folder.secret)
     given = dataset if own is None else own.dataset
     parts = (command.config, given, compute, folder, console, machines, more, network, kept, own)

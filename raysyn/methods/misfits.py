@@ -21,6 +21,7 @@ from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, mean_query, mode_query
 from raysyn.privacy.queries.embedding import EMBEDDING, sensitivity
 from raysyn.privacy.queries.moments import MEANS, MomentsConfig
+from raysyn.privacy.queries.votes import VOTES, VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.few_weights import ALL
 
@@ -34,6 +35,9 @@ DROWNED = 0.4
 """Noise in a number of a central image, where 1 is all of its range, from which on nothing is seen in it. The same of
 `noise_of_embedding`: logistic regression on 2,000 images of a generator (MNIST, 10,000 images, 600 steps, one seed) had
 80 % without noise, 82 at 0.12, 73 to 76 at 0.28, and 38 to 57 at 0.75."""
+DROWNED_VOTES = 0.5
+"""Votes of a candidate, on average and in standard deviations of their noise, below which much of what is chosen is
+chance."""
 LEAST_BATCH = 64
 """No smaller one is advised: noise is added at every step."""
 OTHER_SIZE = 0.1
@@ -92,7 +96,7 @@ def few_steps(plan: Plan, stage: str, n: int, group: str, least: int = FEW_STEPS
 
 def drowned(config: CentralConfig, private: Images, budget: Budget) -> list[str]:
     """A warning where central images would be noise, with flags that mend it and that `budget` bears."""
-    if config.count == 0 or config.gaussian or (noise := noise_of(config, private)) < DROWNED:
+    if config.count == 0 or config.drawn or (noise := noise_of(config, private)) < DROWNED:
         return []
     asked = config.sampling_rate * private.units / _cells(config, private)
     whose = "of a class" if config.conditional else "of all classes together"
@@ -114,6 +118,21 @@ def drowned_means(plan: Plan, private: Images) -> list[str]:
         f"class means would be mostly noise: each is of about {each:,.0f} {whom}s, and the noise in a pixel is "
         f"{100 * noise:.0f} % of the way from black to white, of which what can be told apart is taken out; raise "
         "--central.share or --budget.epsilon, or give --central.count 0, which leaves them out"
+    ]
+
+
+def drowned_votes(plan: Plan, config: VotesConfig, private: Images, mend: str = "") -> list[str]:
+    """A warning where votes for candidates would be mostly noise; `mend` are flags, with a comma, beside usual ones."""
+    if VOTES not in plan.stages:
+        return []
+    noise = plan.noise(VOTES)
+    each = config.counted(private.units, private.classes, noise)
+    if (votes := private.units / private.classes / each) >= DROWNED_VOTES * noise:
+        return []
+    return [
+        f"votes would be mostly noise: {each} candidates of each class share about "
+        f"{private.units / private.classes:,.0f}, {votes:.1f} each, and the noise is {noise:.1f}; give fewer "
+        f"--votes.rounds or --votes.candidates, a larger {mend}--budget.epsilon, or take noisy_means"
     ]
 
 

@@ -13,7 +13,8 @@ from raysyn.privacy.cost import UNITS, Cost, unit_of
 from raysyn.privacy.many import composed
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
-from raysyn.runs.account_book import ENDING, beside, book_at
+from raysyn.runs import account_elsewhere
+from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
 from raysyn.runs.account_lines import BEGINS
 from raysyn.screen.console import Console
 
@@ -51,10 +52,12 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     book = book_at(source) if itself else beside(source)
     account = book.read()
     if account is None:
+        others = account_elsewhere.noted(book) if isinstance(book, FileBook) and not itself else ()
         raise ValueError(
-            f"{source} has no account: {book} does not exist; name the source of the runs, or the file that "
-            "--budget.account named"
-        )
+            f"{source} has no account: {book} does not exist; name "
+            + (account_elsewhere.told(others) + ", where its runs are entered" if others else
+               "the source of the runs, or the file that --budget.account named")
+        )  # fmt: skip
     deltas = [one.delta for one in account.runs.values() if one.delta is not None]
     total = account.total
     if delta is None:

@@ -28,6 +28,7 @@ points: where epsilon times images per class was 100 to 167, and where it was 1,
 LETTERS = "glyphs"
 WITHOUT_PUBLIC = {
     "noisy_means", "dpdm", "dp_feta", "dp_feta_pro", "dp_feta_frequency", "dp_feta_gaussian", "dp_feta_gaussian_pro",
+    "dp_feta_evolution", "dp_feta_evolution_pro",
 }  # fmt: skip
 """Methods, by the names of their runs, that look at no public images."""
 

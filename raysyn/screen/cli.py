@@ -15,9 +15,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from raysyn.screen import help
 from raysyn.screen.accounts import NONE, AccountFlags
@@ -115,9 +115,19 @@ def read(
         if flags.budget.account not in (None, NONE):
             _check_stays("budget.account", flags.budget.account)
     return Command(
-        preset=preset, config=flags.config, machines=flags.on, out=flags.out, dry_run=flags.dry_run,
-        seal=isinstance(flags, _SealingFlags) and flags.seal, account=flags.budget,
+        preset=preset, config=_tuned(flags.config, presets[preset]), machines=flags.on, out=flags.out,
+        dry_run=flags.dry_run, seal=isinstance(flags, _SealingFlags) and flags.seal, account=flags.budget,
     )  # fmt: skip
+
+
+def _tuned(config: C, preset: Any) -> C:
+    """Settings that say on which data sets they were tuned: the preset's, and those that the user names besides."""
+    came, given = getattr(preset, "tuned_on", None), getattr(config, "tuned_on", None)
+    if not came or given == came:
+        return config
+    words = came if not (given or "").strip() else given if came in str(given) else f"{came}; {given}"
+    changed: Any = replace(cast(Any, config), tuned_on=words)
+    return cast(C, changed)
 
 
 def _check_stays(field: str, place: str) -> None:

@@ -83,6 +83,7 @@ def test_an_account_of_other_images_is_not_there(tmp_path: Path, read: Read) -> 
     clean = read(path)
     for folder in (path, *[one for one in path.rglob("*") if one.is_dir()]):
         (folder / "scans.account.jsonl").write_text("{}")
+        (folder / "scans.accounts-elsewhere.txt").write_text("all.jsonl")
     assert read(path) == clean
 
 

@@ -28,7 +28,7 @@ from raysyn.runs.folder import RunFolder
 SECRET = bytes(range(32))
 ABLE = [name for name, method in METHODS.items() if method.module.METHOD.audited]
 QUICK = ("dp_feta", "dpgan")
-HANDED_ON = {"dp_kernel", "p3gm", "dp_feta", "dp_feta_gaussian", "dp_feta_pro", "privimage"}
+HANDED_ON = {"dp_kernel", "p3gm", "dp_feta", "dp_feta_gaussian", "dp_feta_evolution", "dp_feta_pro", "privimage"}
 """Whose network, where it is released, is what canaries are guessed about by."""
 ANSWERED = {"dp_feta_pro"}
 """Who has a noisy answer beside it, which stays inside."""

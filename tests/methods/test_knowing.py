@@ -22,7 +22,6 @@ from raysyn.methods.dp_mepf.model import knows as dp_mepf
 from raysyn.methods.dp_prototypes.model import knows as dp_prototypes
 from raysyn.methods.embedded import knows as embedded
 from raysyn.methods.evolution.pipeline import knows as evolution
-from raysyn.methods.evolution.warps import GENES
 from raysyn.methods.knowledge_recycling.config import Config as Recycling
 from raysyn.methods.knowledge_recycling.knowing import knows as knowledge_recycling
 from raysyn.methods.p3gm.config import new_network
@@ -31,6 +30,7 @@ from raysyn.methods.pigan.experiments import knows as pigan
 from raysyn.methods.pigan.variants import released
 from raysyn.methods.privimage import models
 from raysyn.methods.privimage.knowing import knows as privimage
+from raysyn.methods.warps import GENES
 from raysyn.models.resnet import ResNetConfig
 from raysyn.train import paired_networks
 

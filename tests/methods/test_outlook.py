@@ -54,6 +54,9 @@ TINY = {
     "dp_feta gaussian": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 "
     "--central.kind gaussian --central.draws 50 --warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 "
     "--sampler.steps 3 --synthetic 100 --classes.noisy-counts 5 " + JUDGED + AUDITED + SGD,
+    "dp_feta evolution": "quick --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 "
+    "--central.kind evolution --central.draws 50 --votes.rounds 2 --votes.candidates 8 --warmup.iterations 5 "
+    "--finetune.batch-size 32 --finetune.epochs 1 --sampler.steps 3 --synthetic 100 " + JUDGED + AUDITED + SGD,
     "dp_feta pro": "quick-pro --data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 "
     "--central.count 10 --warmup.iterations 5 --frequency.features.count 100 --frequency.training.iterations 5 "
     "--frequency.draws 50 --frequency.warmup.iterations 5 --finetune.batch-size 32 --finetune.epochs 1 "
@@ -138,8 +141,8 @@ def timed(case: str, out: Path) -> set[str]:
 
 
 LONG = (
-    "dp_feta gaussian", "dp_feta pro", "privimage", "privimage gan", "dp_imgsyn", "knowledge_recycling",
-    "pigan experiments", "pigan dpgan",
+    "dp_feta gaussian", "dp_feta evolution", "dp_feta pro", "privimage", "privimage gan", "dp_imgsyn",
+    "knowledge_recycling", "pigan experiments", "pigan dpgan",
 )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def others(images: Images) -> Images:
     return Images(pixels, labels, images.class_names)
 
 
-LIKE_ANOTHER = ("dp_feta_gaussian", "dp_feta_pro", "privimage_gan")
+LIKE_ANOTHER = ("dp_feta_gaussian", "dp_feta_evolution", "dp_feta_pro", "privimage_gan")
 
 
 @pytest.fixture(

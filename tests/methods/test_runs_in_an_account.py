@@ -6,10 +6,11 @@ import inspect
 import io
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,7 +36,7 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.report import accounts, choices
 from raysyn.report.account_told import BEHIND, LOST
-from raysyn.runs import sealing
+from raysyn.runs import account_elsewhere, sealing
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.ownership import lock
@@ -318,6 +319,127 @@ def test_a_dry_run_tells_the_total_that_there_would_be_and_of_one_that_is_spent_
     with ExitStack() as stack, pytest.raises(SystemExit):
         place.begun(stack, "b", stages=("one",), text=text, dry_run=True, new_total=4.0, reason="a second study")
     assert f"of a total of {spent:.6g}, which becomes 4 with it" in " ".join(text.getvalue().split())
+
+
+@pytest.mark.parametrize("at", ["all.jsonl", "../elsewhere.jsonl"])
+def test_who_names_no_account_is_told_of_the_one_that_earlier_runs_named(place: Place, at: str) -> None:
+    named, note = (place.root / at).resolve(), place.root / "scans.accounts-elsewhere.txt"
+    assert (place.made("a", account=str(named), total=0.6, stages=("one",)) or {})["runs"] == 1
+    assert note.read_text().splitlines()[-1] == str(named) and note.stat().st_mode & 0o777 == 0o644
+    written = note.read_bytes()
+    # Also the run itself, which would be entered in another one, and a dry run.
+    for out, flags in (("b", {}), ("a", {}), ("b", {"dry_run": True})):
+        with pytest.raises(ValueError, match=rf"entered in {named}, as {note} says.*give --budget.account {named}"):
+            place.made(out, **flags)
+    with pytest.raises(ValueError, match=r"total is 0\.6 at delta"):
+        place.made("b", account=str(named))
+    with pytest.raises(ValueError, match=rf"no account: {place.book} does not exist; name {named}, where its runs are"):
+        accounts.told(str(place.source))
+    # A leaderboard asks before its first run.
+    config = Config(data=DataConfig(name=None, path=str(place.source)))
+    assert account_place.may_be_elsewhere(SimpleNamespace(config=config, account=AccountFlags()))
+    assert not account_place.may_be_elsewhere(SimpleNamespace(config=config, account=AccountFlags(account="none")))
+    assert not (place.root / "b").exists() and not place.book.exists() and note.read_bytes() == written
+    # Whoever says where, may; both are known from then on, and what is left out is told.
+    text = io.StringIO()
+    assert (place.made("b", account=str(place.book), text=text) or {})["runs"] == 1
+    assert place.made("c", account="none", text=text) is None
+    assert (place.made("d", text=text) or {})["runs"] == 2
+    said = " ".join(text.getvalue().split())
+    assert said.count(f"WARNING: {named}, where runs on these images are entered, is left out") == 3
+    assert (place.made("e", account=str(place.root / "third")) or {})["runs"] == 1
+    assert note.read_text().splitlines()[-2:] == [str(named), str(place.root / "third")]
+
+
+def test_a_note_of_accounts_is_never_followed_and_says_nothing_but_places(place: Place) -> None:
+    note = place.root / "scans.accounts-elsewhere.txt"
+    lines = [
+        b"# a remark",
+        b"a remark",
+        b"\x1b[31m/red",
+        b"/far\xff away; reboot",
+        b"/" + bytes(5000).replace(b"\0", b"x"),
+    ]
+    note.write_bytes(b"\n".join([*lines, b"s3://far/away.jsonl", b""]))
+    with pytest.raises(ValueError) as refused:
+        place.made("a")
+    told = r"entered in /far\ufffd away; reboot and s3://far/away\.jsonl, as .*account s3://far/away\.jsonl \(with"
+    assert re.search(told, str(refused.value)) and len(str(refused.value)) < 1000
+    assert not place.book.exists()
+    # What would be pasted is one word, and of many some are named.
+    note.write_text("".join(f"/a/{at}\n" for at in range(9)) + "/far away; reboot\n")
+    with pytest.raises(
+        ValueError, match=r"entered in /a/7 and /a/8 and /far away; reboot and 7 more, .*nt '/far away; r"
+    ):
+        place.made("a")
+    # A beginning that ends within a line ends with the line before.
+    note.write_text("/a/0\n" + "#" * (account_elsewhere.MOST - 8) + "\n/a/1\n")
+    assert account_elsewhere.noted(place.book) == ("/a/0",)
+    assert account_elsewhere.note(place.book, FileBook(place.root / "b")) is not None, "nothing of it is lost"
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder"])
+def test_what_is_no_note_names_nothing_is_shown_to_nobody_and_stays(place: Place, kind: str) -> None:
+    """A link in a shared folder to what only its reader may read."""
+    note, private = place.root / "scans.accounts-elsewhere.txt", place.root.parent / "private"
+    private.write_text("/secret\n")
+    if kind == "link":
+        note.symlink_to(private)
+    elif kind == "hard link":
+        note.hardlink_to(private)
+    elif kind == "pipe":
+        os.mkfifo(note)
+    else:
+        note.mkdir()
+    text = io.StringIO()
+    assert (place.made("a", account=str(place.root / "all"), text=text) or {})["runs"] == 1
+    assert "Nothing can be noted beside the images" in (said := " ".join(text.getvalue().split()))
+    assert f"name {place.root}/all with --budget.account in every command" in said and "/secret" not in said
+    assert (place.made("b", text=text) or {})["runs"] == 1 and "/secret" not in text.getvalue()
+    assert private.read_text() == "/secret\n" and os.path.lexists(note)
+
+
+def test_names_that_two_runs_write_at_once_are_both_kept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, others = account_elsewhere.written_atomically, ["/other"]
+
+    @contextmanager
+    def late(path: Path) -> Iterator[Any]:
+        with write(path) as file:
+            yield file
+        if others:  # who has read before this was written
+            path.write_text(f"{others.pop()}\n")
+
+    monkeypatch.setattr(account_elsewhere, "written_atomically", late)
+    assert account_elsewhere.note(place.book, FileBook(place.root / "b")) is None
+    assert account_elsewhere.noted(place.book) == ("/other", str(place.root / "b"))
+
+
+def test_one_account_by_two_names_is_noted_once(place: Place) -> None:
+    real = place.root / "all"
+    (place.root / "link").symlink_to(real)
+    real.touch()
+    for at, name in enumerate(("all", "link", "../home/all")):
+        text = io.StringIO()
+        place.made(f"run{at}", account=str(place.root / name), text=text)
+        assert "left out" not in text.getvalue()
+    assert account_elsewhere.noted(place.book) == (str(real),)
+
+
+def test_where_no_note_can_be_left_the_run_says_that_its_account_is_to_be_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    text = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(account_elsewhere, "written_atomically", full)
+        place.made("a", account=str(place.root / "all"), text=text)
+    said = " ".join(text.getvalue().split())
+    assert "cannot be written (No space left on device)): name" in said and "in every command on them" in said
+    monkeypatch.setattr(account_elsewhere, "why_no_note", lambda usual: "it is sealed")
+    place.made("b", account=str(place.root / "all"), text=text)
+    assert " ".join(text.getvalue().split()).count("(it is sealed): name") == 1
 
 
 def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysyn.data.listing import ACCOUNT
+from raysyn.data.listing import ACCOUNTS
 from raysyn.privacy.account import Account, Run, paid_line
 from raysyn.privacy.admission import admit
 from raysyn.privacy.cost import ADD_REMOVE, Cost
 from raysyn.privacy.sketch import Sketch
 from raysyn.runs import account_book
 from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
+from raysyn.runs.account_elsewhere import ELSEWHERE
 from raysyn.runs.account_lines import Book
 
 COST = Cost(mechanism="m", noise_multiplier=5.0, sampling_rate=1.0, steps=1)
@@ -58,7 +59,7 @@ def book(tmp_path: Path) -> FileBook:
 
 
 def test_it_lies_beside_the_images_for_its_owner_alone_and_is_only_added_to(book: FileBook, tmp_path: Path) -> None:
-    assert book.read() is None and book.path.name == "scans.parquet.account.jsonl" and ENDING == ACCOUNT
+    assert book.read() is None and book.path.name == "scans.parquet.account.jsonl" and (ENDING, ELSEWHERE) == ACCOUNTS
     before = os.umask(0)
     try:
         entered(book, "a")

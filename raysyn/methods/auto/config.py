@@ -71,6 +71,10 @@ class Config:
     """Public images that resemble yours, for the methods that learn from them; by default none."""
     classes: ClassesConfig = field(default_factory=ClassesConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
+    tuned_on: str | None = None
+    """Data sets by whose results you found settings, yours if it was they: the certificate lists it as uncharged."""
+    chosen_among: str | None = None
+    """What this run was chosen among by its results, in words such as "3 runs"; the certificate lists it, too."""
     seed: int = 0
     """Seed of all that is public. Privacy noise never comes from it."""
 

@@ -12,6 +12,7 @@ from torch import nn
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.bearing import bearable_noise
+from raysyn.methods.candidates_config import SourceConfig
 from raysyn.methods.declared import Declared, budget_of
 from raysyn.methods.drawing import Snapshots, check_drawing
 from raysyn.methods.sweep import SweepConfig
@@ -23,9 +24,10 @@ from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Embedded
 from raysyn.privacy.queries import embedding, moments
-from raysyn.privacy.queries.central import CentralConfig, Kind
+from raysyn.privacy.queries.central import DRAWN, CentralConfig, Kind
 from raysyn.privacy.queries.embedding import EMBEDDING, EmbeddingConfig
 from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.privacy.queries.votes import VOTES, VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
@@ -101,7 +103,7 @@ class ExperimentConfig(SweepConfig):
 
     kinds: tuple[Kind, ...] = ()
     """Kinds of central images to compare, with none (DPDM) beside them; every other experiment is done with each
-    (tables II, IV and V, figures 4 and 6). A gaussian one is made without augmentation."""
+    (tables II, IV and V, figures 4 and 6). Draws, of gaussian and evolution, are not augmented."""
     counts: tuple[int, ...] = ()
     """Numbers of central images (table V, figure 6; the paper: 0, which is DPDM, to 1250)."""
     augment: tuple[int, ...] = ()
@@ -121,6 +123,9 @@ class Config(Declared, Snapshots):
     data: DataConfig = field(default_factory=DataConfig)
     budget: Budget = field(default_factory=Budget)
     central: CentralConfig = field(default_factory=CentralConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
+    """Characters that are voted for, of --central.kind evolution."""
+    votes: VotesConfig = field(default_factory=VotesConfig)
     frequency: FrequencyConfig = field(default_factory=FrequencyConfig)
     network: UNetConfig = field(default_factory=UNetConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -152,42 +157,56 @@ class Config(Declared, Snapshots):
                 f"finetune.layers is {self.finetune.layers}, but {none} is 0, so that the other layers would stay as "
                 "they were drawn: give central images and steps of warm-up, or all"
             )
-        gaussian = self.central.gaussian or "gaussian" in self.experiment.kinds
+        drawn = [one for one in (self.central.kind, *self.experiment.kinds) if self.central.count and one in DRAWN]
         for name in ("counts", "augment"):
-            if gaussian and (asked := getattr(self.experiment, name)):
+            if drawn and (asked := getattr(self.experiment, name)):
                 raise ValueError(
-                    f"experiment.{name} is {asked}, which is about central images, but a gaussian kind has none: leave "
-                    "one of them out"
+                    f"experiment.{name} is {asked}, which is about central images, but a kind {drawn[0]} has none: "
+                    "leave one of them out"
                 )
-        if self.central.gaussian and self.augment.operations:
+        if self.central.drawn and self.augment.operations:
             raise ValueError(
-                f"augment.operations is {self.augment.operations}, but central.kind is gaussian, whose draws are never "
-                "augmented: give --augment.operations 0"
+                f"augment.operations is {self.augment.operations}, but central.kind is {self.central.kind}, whose "
+                "draws are never augmented: give --augment.operations 0"
+            )
+        if "evolution" in drawn and self.source.kind != "letters":
+            raise ValueError(
+                f"source.kind is {self.source.kind}, but dp_feta warms up on letters alone: leave it out, or take the "
+                "method evolution"
             )
 
     def unread(self) -> dict[str, str]:
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
-        if not self.central.count:
-            return {}
-        kinds = {self.central.kind, *self.experiment.kinds}
+        kinds = {self.central.kind, *self.experiment.kinds} if self.central.count else set()
         found = {}
-        if "gaussian" not in kinds:
-            found = {name: "belongs to --central.kind gaussian alone" for name in ("share", "draws")}
-        elif kinds == {"gaussian"}:
-            why = "belongs to central images, but central.kind is gaussian"
+        if "evolution" not in kinds:
+            names = [
+                *(f"source.{one.name}" for one in fields(self.source)),
+                *(f"votes.{one.name}" for one in fields(self.votes)),
+            ]
+            found = dict.fromkeys(names, "belongs to --central.kind evolution alone")
+        if not self.central.count:
+            return found
+        if not kinds & {*DRAWN}:
+            why = "belongs to --central.kind gaussian or evolution alone"
+            found |= {f"central.{name}": why for name in ("share", "draws")}
+        elif kinds <= {*DRAWN}:
+            why = f"belongs to central images, but central.kind is {self.central.kind}"
             read = ("kind", "share", "draws", "conditional")
-            found = {one.name: why for one in fields(self.central) if one.name not in read}
-        return {f"central.{name}": why for name, why in found.items()}
+            found |= {f"central.{one.name}": why for one in fields(self.central) if one.name not in read}
+        return found
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:
     """Price all touches of the `n` sensitive images before the first one (paper 3.3, steps 1 to 3).
 
-    Central images and an embedding are priced by the config, Gaussians by their share of the budget; the noise
-    multiplier of DP-SGD is what the budget leaves. Raises ValueError where those before it alone exceed the budget.
+    Central images and an embedding are priced by the config, Gaussians and votes by their share of the budget; the
+    noise multiplier of DP-SGD is what the budget leaves. Raises ValueError where what is before it exceeds the budget.
     """
     if config.central.gaussian:
         fixed = moments.costs(MOMENTS, bearable_noise(budget_of(config), n, 1, config.central.share))
+    elif config.central.evolution:
+        fixed = {VOTES: replace(config.votes.cost(), noise_multiplier=votes_noise(config, n))}
     else:
         central = config.central.cost(classes)
         fixed = {} if central is None else {"central": central}
@@ -196,12 +215,17 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n), fixed)
 
 
+def votes_noise(config: Config, n: int) -> float:
+    """Of a round of votes, all of which have their share of the budget."""
+    return bearable_noise(budget_of(config), n, config.votes.rounds, config.central.share)
+
+
 def name_of(config: Config) -> str:
     """What the papers call this run: without central images it is the baseline, or the second warm-up alone. Gaussians
-    are in no paper."""
+    and votes are in no paper."""
     if not config.central.count:
         return f"{NAME}_frequency" if config.frequency.asked else "dpdm"
-    kind = f"{NAME}_gaussian" if config.central.gaussian else NAME
+    kind = f"{NAME}_{config.central.kind}" if config.central.drawn else NAME
     return f"{kind}_pro" if config.frequency.asked else kind
 
 

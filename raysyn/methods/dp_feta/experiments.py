@@ -10,15 +10,16 @@ from raysyn.methods.dp_feta.model import before, begin
 from raysyn.methods.experiment_units import Parts
 from raysyn.methods.matching import GENERATOR
 from raysyn.methods.sweep import Group, Reads, Variant
-from raysyn.privacy.queries.central import Kind
+from raysyn.privacy.queries.central import DRAWN, Kind
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MEANS, SPREAD
+from raysyn.privacy.queries.votes import VOTES
 from raysyn.privacy.sgd_config import SGDConfig
 
 
 def asks_by_budget(config: Config) -> bool:
     """Whether the questions before fine-tuning cost a share of the budget."""
-    return config.central.gaussian
+    return config.central.drawn
 
 
 PARTS = Parts(
@@ -26,7 +27,8 @@ PARTS = Parts(
     reads=Reads(
         judging=JUDGED_BY, after=("budget", "finetune", "sampler", "synthetic"), by_budget=asks_by_budget,
         stages={
-            "central": ("central",), **dict.fromkeys((MEANS, SPREAD), ("central", "budget")),
+            "central": ("central",), VOTES: ("central", "budget", "source", "votes"),
+            **dict.fromkeys((MEANS, SPREAD), ("central", "budget")),
             **dict.fromkeys((EMBEDDING, GENERATOR, GENERATED), ("frequency",)),
         },
     ),
@@ -114,8 +116,8 @@ def _tuned(config: Config, warmed: bool) -> SGDConfig:
 
 
 def of_kind(config: Config, kind: Kind) -> Config:
-    """The same with this kind of central images; draws from Gaussians are never augmented."""
-    plain = replace(config.augment, operations=0) if kind == "gaussian" else config.augment
+    """The same with this kind of central images; draws are never augmented."""
+    plain = replace(config.augment, operations=0) if kind in DRAWN else config.augment
     return replace(config, central=replace(config.central, kind=kind), augment=plain)
 
 
@@ -129,7 +131,7 @@ def _variant(config: Config, what: str, x: float | None = None, line: str = "") 
     told = [name_of(config)]
     if count:
         images = f"{count} {config.central.kind} image{'' if count == 1 else 's'}"
-        told.append(f"{config.central.draws:,} draws" if config.central.gaussian else images)
+        told.append(f"{config.central.draws:,} draws" if config.central.drawn else images)
     more = {
         "augment": f"{config.augment.operations} augmentations" if count else "",
         "epsilon": f"ε {config.budget.epsilon:g}",

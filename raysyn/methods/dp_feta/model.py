@@ -8,22 +8,25 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from raysyn.data.images import Images
-from raysyn.methods import denoising
+from raysyn.methods import denoising, evolving
 from raysyn.methods.asking import ask_in_stages
+from raysyn.methods.candidates import source_of
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.denoising import Denoising
 from raysyn.methods.dp_feta.config import MOMENTS, Config, embedding_of, new_denoiser
 from raysyn.methods.dp_feta.frequency import FREQUENCY, STAGES, Generated, generated, seed_of
 from raysyn.methods.embedded import resemblance, unlike
+from raysyn.methods.evolving import evolve
 from raysyn.methods.experiment_units import Begun
-from raysyn.methods.gaussian_draws import draws
 from raysyn.methods.moments import class_means
 from raysyn.methods.network import Network
 from raysyn.methods.synthesis import Drawing, pack, unpack
+from raysyn.methods.warm_draws import draws, in_chunks
 from raysyn.methods.weighing import Weighed
 from raysyn.models.warm_start import OF_ALL_CLASSES, lessened
 from raysyn.privacy import sgd
@@ -34,6 +37,7 @@ from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.privacy.queries.noise import Floats
+from raysyn.privacy.queries.votes import VOTES
 from raysyn.privacy.trial import Choice
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
@@ -48,7 +52,8 @@ def before(config: Config) -> list[str]:
     """The stages of `begin`."""
     central = []
     if config.central.count:
-        central = [*([MEANS, SPREAD] if config.central.gaussian else ["central"]), "warmup"]
+        asked = {"gaussian": [MEANS, SPREAD], "evolution": [VOTES]}.get(config.central.kind, ["central"])
+        central = [*asked, "warmup"]
     return [*central, *(STAGES if config.frequency.asked else ())]
 
 
@@ -60,13 +65,15 @@ def begin(setting: Setting) -> Begun:
 
 def spatial(setting: PrivateSetting) -> Begun:
     """Stage I (paper 3.1): central images teach the outline for a small part of the budget; or, which is not in the
-    paper, draws from noisy Gaussians do."""
+    paper, draws from noisy Gaussians, or of characters that the images voted for, do."""
     model = Diffusion(setting)
     if MEANS in setting.plan.stages:
         config, private = setting.config, setting.dataset.train
         fitted = ask_in_stages(setting, MOMENTS)
         model.warm_up(partial(draws, fitted, config.central.draws, config.seed, private))
         return Begun(model, class_means(fitted, private))
+    if VOTES in setting.plan.stages:
+        return Begun(model, voted_for(setting, model))
     if "central" not in setting.plan.stages:
         return Begun(model)
     config, private, ledger, folder = setting.config, setting.dataset.train, setting.ledger, setting.folder
@@ -76,6 +83,28 @@ def spatial(setting: PrivateSetting) -> Begun:
     setting.console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
     model.warm_up(lambda: central)
     return Begun(model, central)
+
+
+def voted_for(setting: PrivateSetting, model: Diffusion) -> Images:
+    """Warm up on characters that the private images voted for, as evolution draws them; the best one of each class."""
+    config, private = setting.config, setting.dataset.train
+    source = source_of(config.source, private.class_names, private.shape, None, config.seed)
+    found = setting.folder.stage(VOTES, partial(evolve, setting, source))
+    setting.console.stage(VOTES, f"{len(found['noisy'])} rounds of votes for characters, {setting.spent()}")
+    population = found["population"]
+
+    def made() -> Images:
+        shared = evolving.drawn_from(config, private, population)
+        return in_chunks(variations, shared, config.central.draws, config.seed, private)
+
+    model.warm_up(made)
+    return evolving.best_of(config, private, population)
+
+
+def variations(chunk: tuple[np.random.SeedSequence, np.ndarray], shared: Any) -> Tensor:
+    """Of the last candidates: a part of `in_chunks`."""
+    seed, labels_N = chunk
+    return evolving.draw_chunk((int(seed.generate_state(1)[0]), labels_N), shared)
 
 
 def frequency(setting: PrivateSetting, begun: Begun) -> Begun:
@@ -110,7 +139,7 @@ def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> di
     denoiser.load_state_dict(tuned["ema"])
     learned = Learned(denoiser, task_of(config, like), config.finetune, Choice(**tuned["engine"]))
     asked: dict[str, Mechanism] = {"central": config.central, EMBEDDING: embedding_of(config)}
-    return {**asked, MEANS: MOMENTS, SPREAD: MOMENTS, COUNTS: None, "finetune": learned}
+    return {**asked, MEANS: MOMENTS, SPREAD: MOMENTS, VOTES: config.votes, COUNTS: None, "finetune": learned}
 
 
 def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
@@ -157,7 +186,8 @@ class Diffusion(Denoising):
         self.denoiser.load_state_dict(lessened(fresh, warm["model"], share))
         self.taught = config.warmup.iterations > 0
         changed = ", augmented" if config.augment.operations else ""
-        what = f"{config.central.draws:,} draws from Gaussians of them" if config.central.gaussian else "them"
+        of = {"gaussian": "draws from Gaussians of them", "evolution": "variations of those with most votes"}
+        what = f"{config.central.draws:,} {of[config.central.kind]}" if config.central.drawn else "them"
         told = f"{config.warmup.iterations:,} steps on {what}{changed}: no further cost"
         self.setting.console.stage("warmup", told)
 

@@ -11,11 +11,11 @@ from functools import partial
 from torch import nn
 
 from raysyn.data.images import Images
-from raysyn.methods import embedded, matching
+from raysyn.methods import embedded, evolving_outlook, matching
 from raysyn.methods import outlook as shared
 from raysyn.methods.audit_outlook import auditing, by_weights
 from raysyn.methods.denoising import losses
-from raysyn.methods.dp_feta.config import MOMENTS, Config, embedding_of, new_denoiser
+from raysyn.methods.dp_feta.config import MOMENTS, Config, embedding_of, new_denoiser, votes_noise
 from raysyn.methods.dp_feta.experiments import PARTS, asked
 from raysyn.methods.dp_feta.frequency import FREQUENCY, GENERATED, STAGES
 from raysyn.methods.dp_feta.model import task_of
@@ -37,8 +37,9 @@ from raysyn.methods.snapshots import outlook as snapshots
 from raysyn.methods.synthesis import CHUNK
 from raysyn.methods.weighing import Weighed
 from raysyn.models import denoiser
-from raysyn.privacy.queries.central import CentralConfig, Kind
+from raysyn.privacy.queries.central import DRAWN, Kind
 from raysyn.privacy.queries.moments import MEANS, SPREAD
+from raysyn.privacy.queries.votes import VOTES
 from raysyn.screen.console import Console
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.memory import Need, gradient_bytes
@@ -52,15 +53,18 @@ def check_memory(console: Console, config: Config, prepared: Prepared, machines:
 
 def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> list[Need]:
     """What each stage holds, on images of `shape` in place of the private ones."""
-    plain, warmup = {}, config.warmup
+    plain, warmup, kinds = {}, config.warmup, {config.central.kind, *config.experiment.kinds}
     if config.central.count or any(config.experiment.counts):
         plain["warmup"] = per_worker(warmup.batch_size, machines), warmup.copies
     questions = list[Need]()
-    if config.central.gaussian or "gaussian" in config.experiment.kinds:
-        drawn, of = config.central.draws, f"{config.central.draws:,} draws from Gaussians"
+    if config.central.count and kinds & {*DRAWN}:
         # As bytes, in parts and put together.
-        size = CHUNK * float_image(shape) + 2 * drawn * math.prod(shape)
-        questions = [*moments_needs(MOMENTS, shape, private.classes), Need("warmup", size, of)]
+        size = CHUNK * float_image(shape) + 2 * config.central.draws * math.prod(shape)
+        questions = [Need("warmup", size, f"{config.central.draws:,} draws")]
+        questions += moments_needs(MOMENTS, shape, private.classes) if "gaussian" in kinds else []
+        if "evolution" in kinds:
+            voting = evolving_outlook.needs(config, shape, private, None, votes_noise(config, private.units))
+            questions += [one for one in voting if one.stage == VOTES]
 
     def new() -> nn.Module:
         return denoiser.new_denoiser(config.network, shape[2], shape[:2], private.classes)
@@ -114,7 +118,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     def new() -> nn.Module:
         return new_denoiser(config, private)
 
-    asking = asking_seconds(config.central, private)
+    asking = asking_seconds(config, private)
     found += [shared.alone(stage, spent) for stage, spent in asking.items()]
     if asking:
         learning = shared.learning_seconds(new(), task, private, config.warmup, config.augment)
@@ -140,16 +144,25 @@ def looks(config: Config, weighed: Weighed, private: Images) -> Callable[[int], 
     return lambda count: by_network(count) + resembling_seconds(embedding_of(config), private, count)
 
 
-def asking_seconds(config: CentralConfig, private: Images) -> dict[str, float]:
-    """{stage: of one question} before the warm-up."""
-    if config.gaussian:
+def asking_seconds(config: Config, private: Images) -> dict[str, float]:
+    """{stage: of one question, or of all votes} before the warm-up."""
+    if config.central.gaussian:
         return {stage: shared.moments_seconds(MOMENTS, stage, private) for stage in (MEANS, SPREAD)}
-    return {"central": shared.central_seconds(config, private)} if config.count else {}
+    if config.central.evolution:
+        return {VOTES: voting_pace(config, private).voting(len(private))}
+    return {"central": shared.central_seconds(config.central, private)} if config.central.count else {}
+
+
+def voting_pace(config: Config, private: Images) -> evolving_outlook.Pace:
+    """Of votes for characters, and of drawing these."""
+    return evolving_outlook.pace(config, private, None, votes_noise(config, private.units))
 
 
 def drawn_before(config: Config, private: Images) -> float:
-    """Of the draws from Gaussians that the warm-up learns from, if there are any."""
-    return shared.moments_drawing(MOMENTS, private, config.central.draws) if config.central.gaussian else 0.0
+    """Of the draws that the warm-up learns from, if there are any."""
+    if config.central.gaussian:
+        return shared.moments_drawing(MOMENTS, private, config.central.draws)
+    return voting_pace(config, private).drawn * config.central.draws if config.central.evolution else 0.0
 
 
 def experiments(config: Config, private: Images, found: list[shared.Stage], *, test: int) -> list[shared.Stage]:
@@ -165,15 +178,15 @@ def experiments(config: Config, private: Images, found: list[shared.Stage], *, t
 
     @functools.cache
     def asking(kind: Kind) -> float:
-        """Of one round, or of both questions."""
+        """Of one round, or of both questions, or of all votes."""
         count = private.classes if config.central.conditional else 1
-        once = replace(config.central, kind=kind, count=count)
+        once = replace(config, central=replace(config.central, kind=kind, count=count))
         return sum(asking_seconds(once, private).values())
 
     second = sum(spent.get(name, 0.0) for name in STAGES)
 
     def begun(one: Config) -> float:
-        rounds = 1 if one.central.gaussian else one.central.rounds(private.classes)
+        rounds = 1 if one.central.drawn else one.central.rounds(private.classes)
         first = asking(one.central.kind) * rounds + warmth if one.central.count else 0.0
         return first + second * one.frequency.asked
 

@@ -2,7 +2,8 @@
 
 Reads downwards in the paper's order: price all touches of the sensitive images (3.3), stage I (3.1),
 stage II (3.2), synthesis and evaluation (4). `central.count = 0` leaves stage I out: that is DPDM, the baseline.
-`central.kind = gaussian` has in place of it what noisy_means does, for a share of the budget; that is raysyn's own.
+`central.kind = gaussian` has in place of it what noisy_means does, for a share of the budget, `evolution` what
+evolution does with characters; that is raysyn's own.
 `frequency.noise_multiplier` adds a second warm-up between both stages: that is DP-FETA-Pro.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from functools import partial
 
 from raysyn.methods.canary_attack import stages as audited
+from raysyn.methods.candidates import characters_of
 from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
@@ -42,7 +44,15 @@ from raysyn.methods.dp_feta.report import story
 from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import drowned, drowned_embedding, drowned_means, few_steps, unjudged, wide_clip
+from raysyn.methods.misfits import (
+    drowned,
+    drowned_embedding,
+    drowned_means,
+    drowned_votes,
+    few_steps,
+    unjudged,
+    wide_clip,
+)
 from raysyn.methods.own_network import check_denoiser, refuse_lessened
 from raysyn.methods.snapshots import STAGE as SNAPSHOTS
 from raysyn.methods.snapshots import over_training
@@ -58,6 +68,8 @@ def prepare(config: Config) -> Prepared:
     private = dataset.train
     if config.central.count and not config.central.conditional and not config.frequency.asked:
         refuse_lessened(config.finetune.layers, private.classes)
+    if config.central.evolution or "evolution" in config.experiment.kinds:
+        characters_of(private.class_names, "another --central.kind")
     facts = check_denoiser(
         new_denoiser(config, private), private.shape, task_of(config, private), config.sampler, config.finetune.layers
     )
@@ -68,6 +80,7 @@ def prepare(config: Config) -> Prepared:
         *unjudged(config.eval, private.classes),
         *drowned(config.central, private, budget_of(config)),
         *drowned_means(planned, private),
+        *drowned_votes(planned, config.votes, private, "--central.share or "),
         *drowned_embedding(planned, embedding_of(config), private, budget_of(config)),
         *few_steps(planned, "finetune", private.units, "finetune"),
         *wide_clip(config.finetune),

@@ -11,6 +11,7 @@ from raysyn.privacy.cost import unit_of
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MEANS
+from raysyn.privacy.queries.votes import VOTES
 from raysyn.train.few_weights import ALL, how_many
 from raysyn.train.samplers import network_calls
 
@@ -23,6 +24,14 @@ def story(config: Config, plan: Plan, private: Images) -> list[str]:
             *asking.story(MOMENTS, plan, private),
             f"Drew {config.central.draws:,} images from the Gaussian of each class that these describe, and warmed up "
             f"the diffusion model on them for {config.warmup.iterations:,} steps: this first stage is not the paper's.",
+        ]
+    if VOTES in plan.stages:
+        each = config.votes.counted(private.units, private.classes, plan.noise(VOTES))
+        told += [
+            f"The private images voted {config.votes.rounds} times for {each} characters of each class, which were "
+            "varied between the rounds.",
+            f"Drew {config.central.draws:,} variations of the last ones that were voted for, and warmed up the "
+            f"diffusion model on them for {config.warmup.iterations:,} steps: this first stage is not the paper's.",
         ]
     if "central" in plan.stages:
         changed = ", randomly augmented" if config.augment.operations else ""

@@ -10,26 +10,24 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from raysyn.data.images import Images
 from raysyn.data.public import Public, comparison, in_both, load_beside
 from raysyn.methods.canary_attack import stages as audited
+from raysyn.methods.candidates import Painter, characters_of, painter_of, source_of
 from raysyn.methods.class_shares import counted, mix_of
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.ends import finish, look, usual
 from raysyn.methods.evolution.config import NAME, Config
-from raysyn.methods.evolution.evolve import draw_chunk, evolve, size_of, unvoted
 from raysyn.methods.evolution.outlook import check_memory, show_outlook
-from raysyn.methods.evolution.sources import Painter, characters_of, painter_of, source_of
+from raysyn.methods.evolving import best_of, draw_chunk, drawn_from, evolve, unvoted
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import unjudged
+from raysyn.methods.misfits import drowned_votes, unjudged
 from raysyn.methods.network import Network
 from raysyn.methods.synthesis import Drawing, judging, synthesise
 from raysyn.privacy import units
-from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.votes import VOTES, plan
@@ -37,9 +35,6 @@ from raysyn.report.report import Report
 
 MOST_SHARED = 0.01
 """Share of the private images that may be public ones too: a few are where both were gathered from the web."""
-DROWNED = 0.5
-"""Votes of a candidate, on average and in standard deviations of their noise, below which much of what is chosen is
-chance."""
 
 
 def prepare(config: Config) -> Prepared:
@@ -53,21 +48,8 @@ def prepare(config: Config) -> Prepared:
     else:
         public = load_beside(config.data, private, config.public, MOST_SHARED)
     facts = {} if public is None else {"public": public.train.fingerprint()}
-    doubts = [*unjudged(config.eval, private.classes), *drowned(config, private, planned)]
+    doubts = [*unjudged(config.eval, private.classes), *drowned_votes(planned, config.votes, private)]
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts, doubts=doubts)
-
-
-def drowned(config: Config, private: Images, planned: Plan) -> list[str]:
-    """A warning where votes would be mostly noise; of numbers that are public alone."""
-    noise = planned.noise(VOTES)
-    classes, each = size_of(config, private, noise)
-    if (votes := private.units / classes / each) >= DROWNED * noise:
-        return []
-    return [
-        f"votes would be mostly noise: {each} candidates of each class share about {private.units / classes:,.0f}, "
-        f"{votes:.1f} each, and the noise is {noise:.1f}; give fewer --votes.rounds or --votes.candidates, a larger "
-        "--budget.epsilon, or take noisy_means"
-    ]
 
 
 def run(setting: PrivateSetting) -> Report:
@@ -95,12 +77,8 @@ def run(setting: PrivateSetting) -> Report:
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
     """Variations of the last candidates, as often as they were voted for."""
     population = answer(VOTES)["population"]
-    genes, shares = population["genes"], population["shares"]
-    if genes.shape[:2] != shares.shape or len(shares) != like.classes:
-        raise ValueError(f"{VOTES} holds candidates of other classes than {', '.join(like.class_names)}")
-    painter = painter_of(config.source, like.class_names, like.shape, population)
-    told = f"variations of {int((shares > 0).sum()):,} candidates that were voted for"
-    return Drawing(draw_chunk, (painter, genes, shares, config.source.final), told)
+    told = f"variations of {int((population['shares'] > 0).sum()):,} candidates that were voted for"
+    return Drawing(draw_chunk, drawn_from(config, like, population), told)
 
 
 def asked(config: Config, like: Images, found: Mapping[str, Any]) -> tuple[Painter, Tensor, Tensor, float]:
@@ -112,14 +90,6 @@ def asked(config: Config, like: Images, found: Mapping[str, Any]) -> tuple[Paint
 def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
     """How many noisy votes the candidates have that each image would vote for, round by round."""
     return -unvoted(*asked(config, like, answer(VOTES)), images)
-
-
-def best_of(config: Config, like: Images, population: Mapping[str, Any]) -> Images:
-    """The candidate of each class with the most noisy votes, as it is."""
-    labels = torch.arange(like.classes)
-    painter = painter_of(config.source, like.class_names, like.shape, population)
-    best = population["genes"][labels, population["shares"].argmax(1)]
-    return Images(painter(best, labels).numpy(), labels.numpy(), like.class_names)
 
 
 def story(setting: PrivateSetting, found: Mapping[str, Any]) -> list[str]:

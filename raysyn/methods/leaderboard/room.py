@@ -92,9 +92,10 @@ def enter_choices(commands: Mapping[str, Any], storage: str, names: Sequence[str
 
 
 def _may_have_total(command: Any) -> bool:
-    """Whether a run asks for a total, or there is an account that has one, which it would be entered in."""
+    """Whether a run asks for a total, or there is an account that has one, which it would be entered in, or may be one
+    at another place."""
     if (book := _book(command)) is None:
-        return bool(command.account.total or command.account.new_total)
+        return bool(command.account.total or command.account.new_total) or account_place.may_be_elsewhere(command)
     there = book.read()
     return bool(command.account.total or command.account.new_total) or (there is not None and there.total is not None)
 

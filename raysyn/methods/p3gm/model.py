@@ -16,12 +16,12 @@ from raysyn.data.images import Images
 from raysyn.data.projection import Layout, Projection
 from raysyn.methods.asking import ask_in_stages
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.gaussian_draws import draws
 from raysyn.methods.moments import read_means
 from raysyn.methods.needs import Shape
 from raysyn.methods.network import Network
 from raysyn.methods.p3gm.config import FINETUNE, Config, layout_of, new_network, task_of
 from raysyn.methods.synthesis import Drawing
+from raysyn.methods.warm_draws import draws
 from raysyn.models.class_gaussians import ClassGaussians
 from raysyn.models.phased import Phased
 from raysyn.privacy import sgd

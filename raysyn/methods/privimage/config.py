@@ -17,7 +17,7 @@ from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
-from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.central import DRAWN, CentralConfig
 from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
@@ -195,10 +195,10 @@ class Config(Declared, Snapshots):
     def __post_init__(self) -> None:
         check_drawing(self.synthetic, self.seed, self.eval, self.sampler, self.noise, self.sampler_fid, self.snapshots)
         self._check_comparisons()
-        if self.central.kind == "gaussian":
+        if self.central.kind in DRAWN:
             raise ValueError(
-                "central.kind is gaussian, which dp_feta alone has: give mean or mode, or take dp_feta --central.kind "
-                "gaussian"
+                f"central.kind is {self.central.kind}, which dp_feta alone has: give mean or mode, or take dp_feta "
+                f"--central.kind {self.central.kind}"
             )
         if self.generator == "gan" and self.central.count:
             raise ValueError(
@@ -224,7 +224,10 @@ class Config(Declared, Snapshots):
 
     def unread(self) -> dict[str, str]:
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
-        found = {f"central.{name}": "belongs to --central.kind gaussian of dp_feta" for name in ("share", "draws")}
+        found = {
+            f"central.{name}": "belongs to --central.kind gaussian or evolution of dp_feta"
+            for name in ("share", "draws")
+        }
         more = {"snapshots": "belongs to diffusion models that DP-SGD fine-tunes"}
         return found if self.shows_training() else found | more
 

@@ -23,7 +23,9 @@ from raysyn.privacy.queries.noise import Floats, noisy_sum
 
 BLOCK_VALUES = 400_000
 """Pixels looked at in one go while contributions are summed; fits a processor's cache."""
-Kind = Literal["mean", "mode", "gaussian"]
+Kind = Literal["mean", "mode", "gaussian", "evolution"]
+DRAWN = ("gaussian", "evolution")
+"""Kinds of dp_feta alone, whose warm-up learns from images that are drawn from an answer of another question."""
 LEAST_COUNT = 0.05
 """A class is never taken to be smaller than this share of an average class."""
 
@@ -33,17 +35,18 @@ class CentralConfig:
     """Stage I: which outlines of the private images to buy, and for how much noise."""
 
     kind: Kind = "mean"
-    """`mean` suits most images; `mode`, per-pixel histograms, suits those that are nearly black and white; `gaussian`,
-    of dp_feta alone, is not in the paper: the two questions of noisy_means, and draws from a Gaussian of each class."""
+    """`mean` suits most images; `mode`, per-pixel histograms, suits those that are nearly black and white. Two are of
+    dp_feta alone and not in the paper: `gaussian`, the two questions of noisy_means, and draws from a Gaussian of each
+    class; `evolution`, for writing, votes for characters, and draws of those with most (--source, --votes)."""
     share: float = 0.5
     """Share of the budget (of the sum of 1 / noise_multiplier^2, were all of it spent so) for both questions of
-    `gaussian`, from 0.01 to 0.99; DP-SGD gets the rest. `gaussian` only."""
+    `gaussian`, or all votes of `evolution`, from 0.01 to 0.99; DP-SGD gets the rest. Of these two only."""
     draws: int = 10_000
-    """Images that are drawn from the Gaussians for the warm-up, equally many per class, at no further cost. `gaussian`
-    only."""
+    """Images that are drawn for the warm-up from the Gaussians, or the last candidates, equally many per class, at no
+    further cost. Of these two only."""
     count: int = 50
     """Central images in all, rounded up to equally many per class; 0 buys none and skips the warm-up (that is DPDM). Of
-    `gaussian` no other number is read than 0, and no setting below."""
+    `gaussian` and `evolution` no other number is read than 0, and no setting below."""
     sampling_rate: float = 0.1
     """Probability with which a private image, or a person, takes part in one round of queries."""
     noise_multiplier: float = 5.0
@@ -80,10 +83,10 @@ class CentralConfig:
             )
         if self.draws < 1:
             raise ValueError(f"central.draws is {self.draws}: give at least 1, 10000 is usual")
-        if self.gaussian and not self.conditional:
+        if self.drawn and not self.conditional:
             raise ValueError(
-                "central.conditional is False, but central.kind is gaussian, whose questions are of each class: leave "
-                "it out, or give --central.kind mean"
+                f"central.conditional is False, but central.kind is {self.kind}, whose questions are of each class: "
+                "leave it out, or give --central.kind mean"
             )
         if not 0 <= self.count_share < math.inf:
             raise ValueError(f"central.count_share is {self.count_share}: give 0 or more, 0.1 is usual")
@@ -93,6 +96,16 @@ class CentralConfig:
         """Whether noisy moments of each class are asked for (`queries.moments`), and no central images."""
         return self.kind == "gaussian" and self.count > 0
 
+    @property
+    def evolution(self) -> bool:
+        """Whether votes for candidates are asked for (`queries.votes`), and no central images."""
+        return self.kind == "evolution" and self.count > 0
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the warm-up learns from what is drawn from such an answer."""
+        return self.kind in DRAWN and self.count > 0
+
     def rounds(self, classes: int) -> int:
         """Rounds of queries, M in the paper: each yields one image, or one per class."""
         return math.ceil(self.count / (classes if self.conditional else 1))
@@ -101,10 +114,10 @@ class CentralConfig:
         """Theorems 3.1 and 3.3: M rounds of the subsampled Gaussian mechanism; None for count 0.
 
         Per class or not costs the same, because adding or removing one image touches one class only; of a person, see
-        `central_images`. ValueError for `gaussian`, which asks for none: its price is of `moments.costs`.
+        `central_images`. ValueError for `gaussian` and `evolution`, which ask for none.
         """
-        if self.gaussian:
-            raise ValueError("central.kind is gaussian, which asks for no central images: give mean or mode")
+        if self.drawn:
+            raise ValueError(f"central.kind is {self.kind}, which asks for no central images: give mean or mode")
         rounds = self.rounds(classes)
         if rounds == 0:
             return None

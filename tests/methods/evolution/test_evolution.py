@@ -21,15 +21,14 @@ from raysyn.compute.local import Local
 from raysyn.data import images as data
 from raysyn.data.public import Public
 from raysyn.data.streams import PublicConfig
-from raysyn.methods import ends, synthesis
-from raysyn.methods.evolution import evolve
+from raysyn.methods import ends, evolving, synthesis
+from raysyn.methods.candidates import Letters, LetterSource, PublicSource, Warped
 from raysyn.methods.evolution import pipeline as evolution
 from raysyn.methods.evolution.config import Config, SourceConfig
-from raysyn.methods.evolution.evolve import Breeding, shares, unvoted
 from raysyn.methods.evolution.presets import PRESETS
-from raysyn.methods.evolution.sources import Letters, LetterSource, PublicSource, Warped
-from raysyn.methods.evolution.warps import GENES, drawn, varied
+from raysyn.methods.evolving import Breeding, shares, unvoted
 from raysyn.methods.machines import On
+from raysyn.methods.warps import GENES, drawn, varied
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Ledger
@@ -56,7 +55,7 @@ def _small_pieces() -> Iterator[None]:
     """Several shards and chunks, so that continuing has both to repeat and to skip."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthesis, "CHUNK", 20)
-        patch.setattr(evolve, "SHARD", 120)
+        patch.setattr(evolving, "SHARD", 120)
         yield
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raysyn.methods.evolution.config import SourceConfig
+from raysyn.methods.candidates_config import SourceConfig
 
 BENT = 4
 OWN = slice(7, 9)

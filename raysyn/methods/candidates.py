@@ -12,8 +12,8 @@ from torch import Tensor
 
 from raysyn.data import letters
 from raysyn.data.public import Public
-from raysyn.methods.evolution.config import SourceConfig
-from raysyn.methods.evolution.warps import OWN, drawn, places, varied
+from raysyn.methods.candidates_config import SourceConfig
+from raysyn.methods.warps import OWN, drawn, places, varied
 from raysyn.train.memory import at_once
 
 AT_ONCE = 256
@@ -182,13 +182,17 @@ def _shrunk(pictures_NHWC: np.ndarray) -> Tensor:
     return F.adaptive_avg_pool2d(pixels, SMALL).flatten(1)
 
 
-def characters_of(class_names: tuple[str, ...]) -> str:
+PUBLIC = "--source.kind public, with public images by --public.path"
+"""What there is besides characters."""
+
+
+def characters_of(class_names: tuple[str, ...], else_give: str = PUBLIC) -> str:
     """A character for each class; ValueError where one is no writing."""
     found = [letters.character_of(name) for name in class_names]
     if wrong := [name for name, one in zip(class_names, found, strict=True) if one is None]:
         raise ValueError(
             f"source.kind is letters, but the class {wrong[0]} is no character (a class of writing is called 7, "
-            "seven or A): give --source.kind public, with public images by --public.path"
+            f"seven or A): give {else_give}"
         )
     return "".join(one for one in found if one)
 

@@ -5,33 +5,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from raysyn.data.images import Images
+from raysyn.methods.candidates import Painter, Source, painter_of
+from raysyn.methods.candidates_config import SourceConfig
 from raysyn.methods.common import PrivateSetting
-from raysyn.methods.evolution.config import Config
-from raysyn.methods.evolution.sources import Painter, Source
-from raysyn.methods.evolution.warps import varied
+from raysyn.methods.warps import varied
 from raysyn.privacy import units
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import votes as query
 from raysyn.privacy.queries.noise import Floats
-from raysyn.privacy.queries.votes import VOTES
+from raysyn.privacy.queries.votes import VOTES, VotesConfig
 from raysyn.train.memory import at_once
 
 SHARD = 5000
 """Private images per unit of voting, of usual size."""
 
 
+class Evolving(Protocol):
+    """What is needed of a method's settings."""
+
+    @property
+    def source(self) -> SourceConfig: ...
+    @property
+    def votes(self) -> VotesConfig: ...
+    @property
+    def seed(self) -> int: ...
+
+
 class Breeding:
     """The candidates of each round, made of the noisy counts of the rounds before."""
 
-    def __init__(self, source: Source, config: Config, noise_multiplier: float, size: tuple[int, int]) -> None:
+    def __init__(self, source: Source, config: Evolving, noise_multiplier: float, size: tuple[int, int]) -> None:
         self._source, self._config, self._noise, self._size = source, config, noise_multiplier, size
         self._genes = list[Tensor]()
 
@@ -107,7 +118,7 @@ def kept(source: Source, genes: Tensor) -> dict[str, Tensor]:
     return {"genes": rows_NG.reshape(genes.shape), **more}
 
 
-def size_of(config: Config, private: Images, noise_multiplier: float) -> tuple[int, int]:
+def size_of(config: Evolving, private: Images, noise_multiplier: float) -> tuple[int, int]:
     """(classes, candidates of each)."""
     return private.classes, config.votes.counted(private.units, private.classes, noise_multiplier)
 
@@ -119,6 +130,22 @@ def count_shard(shard: tuple[int, int], shared: tuple[Images, np.ndarray, float]
     weights_N = units.weights(private)[start:end]
     pixels, labels_N = private.images_NHWC[start:end], private.labels_N[start:end]
     return torch.from_numpy(query.ballots(pixels, labels_N, weights_N, candidates, blur))
+
+
+def drawn_from(config: Evolving, like: Images, population: Mapping[str, Any]) -> tuple[Painter, Tensor, Tensor, float]:
+    """What `draw_chunk` shares between its units; ValueError for a population of other classes."""
+    genes, shares = population["genes"], population["shares"]
+    if genes.shape[:2] != shares.shape or len(shares) != like.classes:
+        raise ValueError(f"{VOTES} holds candidates of other classes than {', '.join(like.class_names)}")
+    return painter_of(config.source, like.class_names, like.shape, population), genes, shares, config.source.final
+
+
+def best_of(config: Evolving, like: Images, population: Mapping[str, Any]) -> Images:
+    """The candidate of each class with the most noisy votes, as it is."""
+    labels = torch.arange(like.classes)
+    painter = painter_of(config.source, like.class_names, like.shape, population)
+    best = population["genes"][labels, population["shares"].argmax(1)]
+    return Images(painter(best, labels).numpy(), labels.numpy(), like.class_names)
 
 
 def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[Painter, Tensor, Tensor, float]) -> Tensor:
