@@ -167,3 +167,22 @@ def unvoted(painter: Painter, genes_TKMG: Tensor, noisy_TKM: Tensor, blur: float
             chosen = query.nearest(images.images_NHWC[mine], candidates, blur)
             found[torch.from_numpy(mine), step] = -noisy_KM[label, torch.from_numpy(chosen)]
     return found
+
+
+def asked(config: Evolving, like: Images, found: Mapping[str, Any]) -> tuple[Painter, Tensor, Tensor, float]:
+    """What each round asked, and what it was answered, for `unvoted`."""
+    painter = painter_of(config.source, like.class_names, like.shape, found["rounds"])
+    return painter, found["rounds"]["genes"], found["noisy"], config.votes.blur
+
+
+def by_chance(setting: PrivateSetting, noisy_TKM: Tensor) -> list[str]:
+    """Which classes have no last candidate that the threshold leaves a vote; from noisy counts alone."""
+    least = setting.config.votes.threshold * setting.plan.noise(VOTES)
+    silent = (noisy_TKM[-1] <= least).all(1).tolist()
+    names = [name for name, none in zip(setting.dataset.train.class_names, silent, strict=True) if none]
+    if not names:
+        return []
+    return [
+        f"No candidate of class {', '.join(names)} had more noisy votes than --votes.threshold takes off: what is "
+        "drawn of it was chosen by noise."
+    ]

@@ -82,13 +82,15 @@ class FrequencyConfig:
         return {} if self.asked else dict.fromkeys(("draws", *_inside(self)), why)
 
 
-def check_draws(config: FrequencyConfig, classes: int) -> None:
-    """ValueError where some class would have no image in the second warm-up."""
-    if config.asked and config.draws < classes:
-        raise ValueError(
-            f"frequency.draws is {config.draws}, but there are {classes} classes, each of which needs an image: give "
-            f"at least {classes}"
-        )
+def check_draws(config: Config, classes: int) -> None:
+    """ValueError where some class would have no image in a warm-up."""
+    drawn = {"central": config.central.draws} if config.central.drawn else {}
+    for group, draws in {**drawn, **({"frequency": config.frequency.draws} if config.frequency.asked else {})}.items():
+        if draws < classes:
+            raise ValueError(
+                f"{group}.draws is {draws}, but there are {classes} classes, each of which needs an image: give at "
+                f"least {classes}"
+            )
 
 
 def _inside(config: FrequencyConfig) -> list[str]:
@@ -169,6 +171,11 @@ class Config(Declared, Snapshots):
                 f"augment.operations is {self.augment.operations}, but central.kind is {self.central.kind}, whose "
                 "draws are never augmented: give --augment.operations 0"
             )
+        if self.central.drawn and not self.warmup.iterations:
+            raise ValueError(
+                f"warmup.iterations is 0, so that what central.kind {self.central.kind} asks for would be paid for and "
+                "teach nothing: give at least 1, or --central.count 0"
+            )
         if "evolution" in drawn and self.source.kind != "letters":
             raise ValueError(
                 f"source.kind is {self.source.kind}, but dp_feta warms up on letters alone: leave it out, or take the "
@@ -184,7 +191,10 @@ class Config(Declared, Snapshots):
                 *(f"source.{one.name}" for one in fields(self.source)),
                 *(f"votes.{one.name}" for one in fields(self.votes)),
             ]
-            found = dict.fromkeys(names, "belongs to --central.kind evolution alone")
+            found = dict.fromkeys(names, "belongs to --central.kind evolution, with central.count above 0")
+        else:
+            why = "belongs to --source.kind public, which dp_feta does not have"
+            found = {f"source.{name}": why for name in ("light", "neighbours", "pool")}
         if not self.central.count:
             return found
         if not kinds & {*DRAWN}:

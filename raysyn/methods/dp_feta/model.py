@@ -91,6 +91,8 @@ def voted_for(setting: PrivateSetting, model: Diffusion) -> Images:
     source = source_of(config.source, private.class_names, private.shape, None, config.seed)
     found = setting.folder.stage(VOTES, partial(evolve, setting, source))
     setting.console.stage(VOTES, f"{len(found['noisy'])} rounds of votes for characters, {setting.spent()}")
+    for sentence in evolving.by_chance(setting, found["noisy"]):
+        setting.console.say(sentence)
     population = found["population"]
 
     def made() -> Images:
@@ -143,14 +145,16 @@ def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> di
 
 
 def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
-    """How well its network denoises each image, and how much it is like the embedding that was asked for."""
+    """How well its network denoises each image, how many noisy votes it would have added to, round by round, and how
+    much it is like the embedding, where these were asked for."""
     denoiser = new_denoiser(config, like)
     denoiser.load_state_dict(answer("finetune")["ema"])
-    found = denoising.known(denoiser, task_of(config, like), images)
-    if not config.frequency.asked:
-        return found
-    alike = resemblance(embedding_of(config), answer(EMBEDDING).numpy(), images)
-    return torch.cat([found, alike.to(found.dtype)], 1)
+    found = [denoising.known(denoiser, task_of(config, like), images)]
+    if config.central.evolution:
+        found.append(-evolving.unvoted(*evolving.asked(config, like, answer(VOTES)), images))
+    if config.frequency.asked:
+        found.append(resemblance(embedding_of(config), answer(EMBEDDING).numpy(), images))
+    return torch.cat([one.to(found[0].dtype) for one in found], 1)
 
 
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def prepare(config: Config) -> Prepared:
     facts = check_denoiser(
         new_denoiser(config, private), private.shape, task_of(config, private), config.sampler, config.finetune.layers
     )
-    check_draws(config.frequency, private.classes)
+    check_draws(config, private.classes)
     planned = units.planned(private, lambda n: plan(config, n, private.classes))
     check(asked(config), private, plan)
     doubts = [

@@ -15,14 +15,14 @@ from torch import Tensor
 from raysyn.data.images import Images
 from raysyn.data.public import Public, comparison, in_both, load_beside
 from raysyn.methods.canary_attack import stages as audited
-from raysyn.methods.candidates import Painter, characters_of, painter_of, source_of
+from raysyn.methods.candidates import characters_of, source_of
 from raysyn.methods.class_shares import counted, mix_of
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.ends import finish, look, usual
 from raysyn.methods.evolution.config import NAME, Config
 from raysyn.methods.evolution.outlook import check_memory, show_outlook
-from raysyn.methods.evolving import best_of, draw_chunk, drawn_from, evolve, unvoted
+from raysyn.methods.evolving import asked, best_of, by_chance, draw_chunk, drawn_from, evolve, unvoted
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import drowned_votes, unjudged
 from raysyn.methods.network import Network
@@ -62,7 +62,7 @@ def run(setting: PrivateSetting) -> Report:
     found = setting.folder.stage(VOTES, partial(evolve, setting, source))
     rounds, classes, each = found["noisy"].shape
     console.stage(VOTES, f"{rounds} rounds for {each} candidates of each of {classes} classes, {setting.spent()}")
-    for sentence in by_chance(setting, found):
+    for sentence in by_chance(setting, found["noisy"]):
         console.say(sentence)
 
     # From here on every released byte is post-processing of what the ledger was paid for.
@@ -81,12 +81,6 @@ def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) 
     return Drawing(draw_chunk, drawn_from(config, like, population), told)
 
 
-def asked(config: Config, like: Images, found: Mapping[str, Any]) -> tuple[Painter, Tensor, Tensor, float]:
-    """What each round asked, and what it was answered."""
-    painter = painter_of(config.source, like.class_names, like.shape, found["rounds"])
-    return painter, found["rounds"]["genes"], found["noisy"], config.votes.blur
-
-
 def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Images) -> Tensor:
     """How many noisy votes the candidates have that each image would vote for, round by round."""
     return -unvoted(*asked(config, like, answer(VOTES)), images)
@@ -100,22 +94,9 @@ def story(setting: PrivateSetting, found: Mapping[str, Any]) -> list[str]:
     votes = f"The private images voted {rounds} times for {each} candidates of each class, {made}; between the rounds "
     return [
         votes + "those with the most noisy votes were varied.",
-        *by_chance(setting, found),
+        *by_chance(setting, found["noisy"]),
         *(in_both(public) if public is not None else []),
         f"Drew {len(found['population']['shares'])} classes, {mix_of(config)}, as variations of the last candidates.",
-    ]
-
-
-def by_chance(setting: PrivateSetting, found: Mapping[str, Any]) -> list[str]:
-    """Which classes have no last candidate that the threshold leaves a vote; from noisy counts alone."""
-    least = setting.config.votes.threshold * setting.plan.noise(VOTES)
-    silent = (found["noisy"][-1] <= least).all(1).tolist()
-    names = [name for name, none in zip(setting.dataset.train.class_names, silent, strict=True) if none]
-    if not names:
-        return []
-    return [
-        f"No candidate of class {', '.join(names)} had more noisy votes than --votes.threshold takes off: what is "
-        "drawn of it was chosen by noise."
     ]
 
 

@@ -1,5 +1,6 @@
 """`--central.kind evolution`: what it costs, what is asked, that stopping changes nothing, what does not go with it."""
 
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import test_dp_feta
+import torch
 from exact_curves import gaussian_epsilon
 from what_is_said import honest
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
@@ -17,6 +19,7 @@ from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.data import images as data
 from raysyn.methods import catalogue, ends, evolving, synthesis
+from raysyn.methods.candidates import painter_of
 from raysyn.methods.candidates_config import SourceConfig
 from raysyn.methods.dp_feta import model
 from raysyn.methods.dp_feta import pipeline as dp_feta
@@ -25,6 +28,7 @@ from raysyn.methods.dp_feta.experiments import PARTS, asked
 from raysyn.methods.misfits import drowned, drowned_votes
 from raysyn.privacy.cost import Budget, epsilon
 from raysyn.privacy.ledger import Ledger
+from raysyn.privacy.queries import votes as query
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.votes import VOTES, VotesConfig
 from raysyn.runs.storage import load_saved
@@ -167,6 +171,7 @@ def test_kinds_are_compared_beside_each_other() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"warmup": LoopConfig(iterations=0)}, r"^warmup\.iterations is 0, so that what central\.kind evolution"),
         ({"augment": AugmentConfig(operations=2)}, r"central\.kind is evolution, whose draws are never augmented"),
         ({"experiment": ExperimentConfig(counts=(20,))}, r"^experiment\.counts is \(20,\), .*: leave one of them out$"),
         ({"source": SourceConfig(kind="public")}, r"^source\.kind is public, but dp_feta warms up on letters alone"),
@@ -187,6 +192,7 @@ def test_what_goes_not_with_it_is_refused(changes: dict[str, Any], sentence: str
         ("--votes.rounds 2", "votes.rounds"),
         ("--central.count 0 --source.pen 0.2", "source.pen"),
         ("--central.kind gaussian --source.pen 0.2", "source.pen"),
+        ("--central.kind evolution --source.pool 20", "source.pool"),
         ("--central.kind evolution --central.sampling-rate 0.5", "central.sampling-rate"),
     ],
 )
@@ -209,6 +215,30 @@ def test_classes_that_are_no_writing_are_refused_before_anything_is_asked() -> N
     config = replace(TINY, data=replace(TINY.data, labels=False))
     with pytest.raises(ValueError, match=r"is no character .*: give another --central\.kind$"):
         dp_feta.prepare(config)
+
+
+def test_each_class_needs_a_draw_and_one_that_nobody_voted_for_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^central\.draws is 9, but there are 10 classes"):
+        dp_feta.prepare(replace(TINY, central=replace(CENTRAL, draws=9)))
+    text = io.StringIO()
+    silent = replace(TINY, votes=replace(TINY.votes, threshold=1e6))
+    whole_run(dp_feta, silent, tmp_path / "run", test_dp_feta.SPEED, text=text)
+    assert "No candidate of class 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 had more" in " ".join(text.getvalue().split())
+
+
+def test_an_attacker_sees_the_votes_too(whole: Path) -> None:
+    """By hand: the noisy votes of the candidate that an image is nearest to, one column a round."""
+    private = data.load(TINY.data).train.select(slice(0, 7))
+    found = dp_feta.METHOD.knows(
+        TINY, private, lambda stage: load_saved(whole / f"internal/stages/{stage}.pt"), private
+    )
+    votes = load_saved(whole / "internal/stages/votes.pt")
+    painter = painter_of(TINY.source, private.class_names, private.shape, votes["rounds"])
+    for step in range(3):
+        for at, label in enumerate(private.labels_N.tolist()):
+            candidates = painter(votes["rounds"]["genes"][step, label], torch.full((8,), label)).numpy()
+            (nearest,) = query.nearest(private.images_NHWC[at : at + 1], candidates, 0.5)
+            assert found[at, -3 + step] == pytest.approx(float(votes["noisy"][step, label, nearest]), rel=1e-6)
 
 
 def test_noise_that_hides_the_votes_is_told() -> None:

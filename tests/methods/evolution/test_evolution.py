@@ -254,9 +254,9 @@ def test_classes_whose_candidates_are_chosen_by_noise_are_told() -> None:
     setting = SimpleNamespace(config=TINY, plan=plan, dataset=SimpleNamespace(train=private))
     quiet, loud = [[5.0, 6.0], [-9.0, 2.0], [0.0, 6.1]], [[99.0, 99.0]] * 3
     assert TINY.votes.threshold == 2.0
-    (told,) = evolution.by_chance(setting, {"noisy": torch.tensor([loud, quiet])})  # type: ignore[arg-type]
+    (told,) = evolution.by_chance(setting, torch.tensor([loud, quiet]))  # type: ignore[arg-type]
     assert told.startswith("No candidate of class a, b had more noisy votes than --votes.threshold takes off")
-    assert evolution.by_chance(setting, {"noisy": torch.tensor([quiet, loud])}) == []  # type: ignore[arg-type]
+    assert evolution.by_chance(setting, torch.tensor([quiet, loud])) == []  # type: ignore[arg-type]
 
 
 def test_candidates_move_towards_what_is_voted_for() -> None:
