@@ -137,7 +137,7 @@ METHODS = (
         "Noisy mean features of each class label public images, which are released with these soft labels.",
         "prototypes of DPPL-Mean (Wahdany et al., 2024); labels and release are raysyn's own",
         guarantee="dp",
-        needs="labelled public images",
+        needs="public images",
     ),
     _own(
         "pigan",

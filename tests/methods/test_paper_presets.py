@@ -325,4 +325,4 @@ FAMILIES = (DP_FETA, PRIVIMAGE, DP_IMGSYN, DP_KERNEL, P3GM, PIGAN, RECYCLING)
 
 def test_every_paper_preset_says_for_how_many_images_it_is() -> None:
     every = [presets[name] for presets in FAMILIES for name in papers(presets)]
-    assert len(every) == 92 and all(config.made_for for config in every)
+    assert len(every) == 96 and all(config.made_for for config in every)
