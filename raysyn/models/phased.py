@@ -15,7 +15,7 @@ QUIETEST, LOUDEST = -8.0, 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class PhasedConfig:
-    """The network. Defaults are the published ones for MNIST."""
+    """The network. Defaults are those that are said to be the paper's for MNIST, and the units of its authors' code."""
 
     latent: int = 10
     """Numbers that an image is projected to: principal directions."""
@@ -57,6 +57,10 @@ class Phased(nn.Module):
     def mean(self, vectors_ND: Tensor) -> Tensor:
         """The encoder's mean, (N, L)."""
         latents_NL = (vectors_ND - self.get_buffer("centre_D")) @ self.get_buffer("directions_DL")
+        return self.cut(latents_NL)
+
+    def cut(self, latents_NL: Tensor) -> Tensor:
+        """Scaled down to the norm that there is, where they are longer."""
         largest = self.get_buffer("largest")
         return latents_NL * (largest / torch.maximum(latents_NL.norm(dim=1, keepdim=True), largest))
 
@@ -79,10 +83,12 @@ class Phased(nn.Module):
         return -torch.logsumexp(self.get_buffer("weights_M").log() - 0.5 * each_NML.sum(2), dim=1)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Latents from the mixture, (count, L)."""
+        """Latents from the mixture, cut off as the encoder's means are, (count, L): noise may have made it far wider
+        than what the decoder has seen."""
         component_N = torch.multinomial(self.get_buffer("weights_M"), count, True, generator=generator)
         noise_NL = torch.randn(count, self.config.latent, generator=generator)
-        return self.get_buffer("means_ML")[component_N] + self.get_buffer("variances_ML")[component_N].sqrt() * noise_NL
+        away_NL = self.get_buffer("variances_ML")[component_N].sqrt() * noise_NL
+        return self.cut(self.get_buffer("means_ML")[component_N] + away_NL)
 
 
 def new_phased(config: PhasedConfig, size: int, seed: int) -> Phased:

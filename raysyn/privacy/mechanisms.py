@@ -91,7 +91,8 @@ class Mixed:
 
     projection: Projection
     mixture: Mixture
-    """By which images are divided among components, at each step."""
+    """By which images are divided among components: of a run the last one, which is played at each step, where the run
+    began with others. What one image adds has the same bound whatever the mixture is."""
 
 
 @dataclass(frozen=True)

@@ -336,7 +336,7 @@ def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert status == 0 and not (tmp_path / "board").exists()
     assert shown.splitlines()[0] == f"leaderboard quick, in {tmp_path / 'board'}"
     assert len(runs(PRESETS["quick"])) == 11 * 2 * 2 + 2 * 2
-    assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "44 min 00 s" in shown
+    assert all(shown.count(unit.name) == 1 for unit in runs(PRESETS["quick"])) and "48 min 00 s" in shown
     # Of one class, without classifiers. Whatever the first word of a value begins with, it is the flag's.
     of_one = ["--methods", "noisy_means", "--judges.classifiers", "--more", "--data.no-labels"]
     status, shown, said = here(JOB, "quick", "--dry-run", "--out", tmp_path / "board", *of_one)

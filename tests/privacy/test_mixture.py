@@ -81,20 +81,17 @@ def test_removing_any_unit_moves_a_step_by_no_more_than_is_accounted(case: str, 
     ]
     assert max(moves) <= BOUND * (1 + 1e-9) and min(moves) > 0.01
     # Squares of several numbers are shorter than the bound, which only one number reaches: so are constants alone.
-    assert (
-        max(moves) > (0.9 if scale > 1 else 0.25) * (1 if case != "all alike" else 3**-0.5) and not min(moves) > BOUND
-    )
+    assert max(moves) > (0.9 if scale > 1 else 0.25) * (1 if case != "all alike" else 3**-0.5)
 
 
 def test_the_bound_is_reached_by_an_image_of_one_number_and_one_component() -> None:
     of = Projection(
         layout=Layout(frequencies=1, classes=3, label_weight=1.0), centre_D=np.zeros(4),
-        directions_DL=np.eye(4, LATENT), largest=1.0,
+        directions_DL=np.diag([1.0, 0, 0, 0]), largest=1.0,
     )  # fmt: skip
     means = np.zeros((COMPONENTS, LATENT))
     means[:, 0] = 1, -1, -1
     white = Images(np.full((1, 6, 5, 1), 255, np.uint8), np.array([0]), ("a", "b", "c"))
-    of = replace(of, directions_DL=np.diag([1.0, 0, 0, 0]))
     found = summed(white, of, Mixture(np.full(3, 1 / 3), means, np.full((COMPONENTS, LATENT), 0.01)))
     assert np.linalg.norm(found) == pytest.approx(BOUND, rel=1e-9) == mixture.sensitivity()
 

@@ -49,7 +49,7 @@ def default_moments() -> MomentsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Basics):
-    """Everything that changes the synthetic images. Defaults are the published ones for MNIST where there are such."""
+    """Everything that changes the synthetic images. Defaults of DP-SGD are those of the authors' code for MNIST."""
 
     moments: MomentsConfig = field(default_factory=default_moments)
     pca: PCAConfig = field(default_factory=PCAConfig)

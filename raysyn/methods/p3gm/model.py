@@ -43,6 +43,8 @@ DRAWS = 20_000
 """Images from Gaussians that the network learns from first: as many as there are, they cost nothing."""
 POOL = 8
 """Draws from the mixture for each image that is made, among which are those of its class."""
+FURTHER = 8
+"""How many times as many are drawn once more, at most, of classes that have too few of them."""
 BATCH = 500
 """Images that are looked at together."""
 
@@ -152,20 +154,43 @@ def draw_chunk(chunk: tuple[int, np.ndarray], shared: tuple[Phased, Shape, int])
     """One unit of synthesis: (seed, labels (N,)) to images, uint8 (N, H, W, C): of draws from the mixture those that
     are decoded with the class that is asked for."""
     (seed, labels_N), (network, shape, classes) = chunk, shared
-    latents = network.sample(POOL * len(labels_N), torch.Generator().manual_seed(seed))
-    made_PD = network.decode(latents).double().numpy()
+    generator, wanted_K = torch.Generator().manual_seed(seed), np.bincount(labels_N, minlength=classes)
+
+    def drawn() -> Floats:
+        return network.decode(network.sample(POOL * len(labels_N), generator)).double().numpy()
+
+    made_PD = drawn()
+    for _ in range(FURTHER):
+        short_K = wanted_K > np.bincount(classes_of(made_PD, classes), minlength=classes)
+        if not short_K.any():
+            break
+        more_PD = drawn()
+        made_PD = np.concatenate([made_PD, more_PD[short_K[classes_of(more_PD, classes)]]])
     chosen_N = named(made_PD[:, -classes:], labels_N)
     return torch.from_numpy(to_images(made_PD[chosen_N, :-classes], shape))
 
 
+def classes_of(made_PD: Floats, classes: int) -> np.ndarray:
+    """The class that each draw was decoded with, int64 (P,)."""
+    return made_PD[:, -classes:].argmax(1)
+
+
 def named(scores_PK: Floats, labels_N: np.ndarray) -> np.ndarray:
-    """For each label one of P draws, int64 (N,), by the numbers of their classes: draws whose largest number is that
-    class, in their order; where these are too few, then those that lack the least."""
-    found_N = np.empty(len(labels_N), np.int64)
-    for label in np.unique(labels_N).tolist():
-        lacking_P = scores_PK.max(axis=1) - scores_PK[:, label]
-        places = np.flatnonzero(labels_N == label)
-        found_N[places] = np.argsort(lacking_P, kind="stable")[: len(places)]
+    """For each label one of P draws, of which none is taken twice, int64 (N,), by the numbers of their classes: draws
+    whose largest number is that class, in their order; where these are too few, those of the others that are left and
+    lack the least. P is at least N."""
+    found_N, own_P = np.full(len(labels_N), -1, np.int64), scores_PK.argmax(1)
+    places = {label: np.flatnonzero(labels_N == label) for label in np.unique(labels_N).tolist()}
+    for label, at in places.items():
+        mine = np.flatnonzero(own_P == label)[: len(at)]
+        found_N[at[: len(mine)]] = mine
+    left_P = np.ones(len(scores_PK), bool)
+    left_P[found_N[found_N >= 0]] = False
+    for label, at in places.items():
+        lacking_P = np.where(left_P, scores_PK.max(axis=1) - scores_PK[:, label], np.inf)
+        short = at[found_N[at] < 0]
+        found_N[short] = np.argsort(lacking_P, kind="stable")[: len(short)]
+        left_P[found_N[short]] = False
     return found_N
 
 
