@@ -238,12 +238,12 @@ def test_the_network_projects_as_the_question_does() -> None:
     random = torch.Generator().manual_seed(0)
     centre = torch.rand(net.get_buffer("centre_D").shape, generator=random)
     directions = torch.randn(net.get_buffer("directions_DL").shape, generator=random)
-    net.fix({"centre_D": centre, "directions_DL": directions, "largest": torch.tensor(9.0)})
-    of = model.projection_of(TINY, private, {name: value for name, value in net.state_dict().items()})
+    net.fix({"centre_D": centre, "directions_DL": directions, "largest": torch.tensor(1e9)})
     task = task_of(TINY, private.shape, private.classes)
     rows = task.vectors(torch.tensor(private.images_NHWC), torch.tensor(private.labels_N))
-    norms = net.mean(rows).norm(dim=1)
-    assert norms.min() < 8.9 < norms.max() < 9.001, "some are cut off, and some are not"
+    # Some are cut off, and some are not.
+    net.fix({"largest": net.mean(rows).norm(dim=1).median()})
+    of = model.projection_of(TINY, private, {name: value for name, value in net.state_dict().items()})
     np.testing.assert_allclose(net.mean(rows).numpy(), of.latents(private.images_NHWC, private.labels_N), atol=1e-4)
 
 
