@@ -50,8 +50,9 @@ class SemanticNetConfig:
 
     def _small(self, network: Classifier) -> Classifier:
         if self.side is not None:
-            # A hook of the module rather than a layer: weights keep the names that given checkpoints have.
-            network.register_forward_pre_hook(AveragedDown(self.side))
+            # A hook of the module rather than a layer: weights keep the names that given checkpoints have. Of the
+            # features, which are also asked for without the head.
+            network.features.register_forward_pre_hook(AveragedDown(self.side))
         return network
 
 

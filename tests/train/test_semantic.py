@@ -122,6 +122,7 @@ def test_large_images_are_seen_at_the_side_of_the_paper(name: str) -> None:
     images = torch.rand(2, 3, 16, 24).repeat_interleave(2, 2).repeat_interleave(2, 3)
     small = torch.nn.functional.adaptive_avg_pool2d(images, (16, 16))
     assert torch.equal(network(images), plain(small)) and not torch.equal(plain(images), plain(small))
+    assert torch.equal(network.features(images), plain.features(small)), "also without the head"
     again = pickle.loads(pickle.dumps(network))
     assert torch.equal(again(images), network(images))
     with pytest.raises(ValueError, match=r"query\.network\.side is 4"):
