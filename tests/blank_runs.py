@@ -31,6 +31,7 @@ from raysyn.methods.common import PrivateSetting
 from raysyn.methods.dp_feta import config as of_dp_feta
 from raysyn.methods.dp_feta import frequency
 from raysyn.methods.dp_feta import pipeline as dp_feta
+from raysyn.methods.dp_feta.frequency_config import FrequencyConfig
 from raysyn.methods.dp_imgsyn import config as of_dp_imgsyn
 from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_kernel import config as of_dp_kernel
@@ -54,7 +55,7 @@ from raysyn.methods.pigan import config as of_pigan
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.privimage import config as of_privimage
 from raysyn.methods.privimage import pipeline as privimage
-from raysyn.methods.privimage.config import GANModelConfig, GANPretrainConfig
+from raysyn.methods.privimage.gan_config import GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.dcgan import DCGANConfig
@@ -224,7 +225,7 @@ METHODS: dict[str, Method] = {
         of_dp_feta.Config(
             data=DataConfig(limit=300), budget=BUDGET, network=UNET, warmup=SHORT, finetune=TUNING, eval=EVAL,
             central=CentralConfig(count=100, clip_norm=3.0, downscale=1), sampler=SamplerConfig(steps=2), synthetic=60,
-            frequency=of_dp_feta.FrequencyConfig(
+            frequency=FrequencyConfig(
                 noise_multiplier=6.0, features=FourierConfig(count=100), draws=60, warmup=SHORT,
                 network=UpsamplerConfig(latent=4, hidden=8, channels=4),
                 training=MatchConfig(iterations=3, batch_size=20),
@@ -267,7 +268,7 @@ METHODS: dict[str, Method] = {
             query=QueryConfig(network=SemanticNetConfig(name="resnet14", width=8), epochs=1, batch_size=50, flip=False),
             students=(),
         ),
-        {"means": math.sqrt(1 + 0.1**2)},
+        {"means": 1.0},
     ),
     "dpgan": Method(
         pigan,

@@ -22,6 +22,7 @@ from raysyn.methods.p3gm.presets import PRESETS as P3GM
 from raysyn.methods.pigan import pipeline as pigan
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage import config as privimage
+from raysyn.methods.privimage.gan_config import GANPretrainConfig
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.ledger import Plan
 from raysyn.train.samplers import SamplerConfig
@@ -214,7 +215,7 @@ def test_privimage_is_its_tables(name: str) -> None:
 
 def test_defaults_of_privimage_are_those_of_its_cifar10() -> None:
     assert privimage.Config().pretrain == PRIVIMAGE["paper-cifar10-eps10"].pretrain
-    assert privimage.GANPretrainConfig() == PRIVIMAGE["paper-cifar10-gan-eps10"].gan.pretrain
+    assert GANPretrainConfig() == PRIVIMAGE["paper-cifar10-gan-eps10"].gan.pretrain
     assert privimage.Config().finetune == PRIVIMAGE["paper-cifar10-eps10"].finetune
     assert math.isclose(privimage.Config().semantic.noise_multiplier, 484.0)
 

@@ -20,7 +20,8 @@ from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig
 from raysyn.methods import snapshots
 from raysyn.methods.dp_feta import pipeline as dp_feta
-from raysyn.methods.dp_feta.config import Config, FrequencyConfig
+from raysyn.methods.dp_feta.config import Config
+from raysyn.methods.dp_feta.frequency_config import FrequencyConfig
 from raysyn.methods.dp_feta.outlook import stages
 from raysyn.methods.machines import On
 from raysyn.methods.privimage import pipeline as privimage

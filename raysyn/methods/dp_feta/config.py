@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig, Images
 from raysyn.methods.bearing import bearable_noise
 from raysyn.methods.candidates_config import SourceConfig
 from raysyn.methods.declared import Declared, budget_of
+from raysyn.methods.dp_feta.frequency_config import FrequencyConfig
 from raysyn.methods.drawing import Snapshots, check_drawing
 from raysyn.methods.sweep import SweepConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models import denoiser
 from raysyn.models.unet import UNetConfig
-from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Embedded
 from raysyn.privacy.queries import embedding, moments
 from raysyn.privacy.queries.central import DRAWN, CentralConfig, Kind
-from raysyn.privacy.queries.embedding import EMBEDDING, EmbeddingConfig
+from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MomentsConfig
 from raysyn.privacy.queries.votes import VOTES, VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
-from raysyn.train.embedding import MatchConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
 
@@ -40,46 +37,6 @@ MOMENTS = MomentsConfig()
 """What `central.kind` gaussian asks for: the same as noisy_means by default."""
 JUDGED_BY = ("eval", "sampler_fid", "experiment", "snapshots")
 """Settings that change nothing that is released."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrequencyConfig:
-    """DP-FETA-Pro's second warm-up, by the frequencies of images: on those of a generator that learned to have a noisy
-    mean embedding of the private ones, as DP-MERF's does. Defaults are the published ones for MNIST."""
-
-    noise_multiplier: float | None = None
-    """Ask for the noisy mean of random Fourier features of each class: noise standard deviation divided by what adding
-    or removing one image changes. By default it is not asked for, and there is no second warm-up."""
-    features: FourierConfig = field(default_factory=FourierConfig)
-    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
-    network: UpsamplerConfig = field(default_factory=UpsamplerConfig)
-    training: MatchConfig = field(default_factory=MatchConfig)
-    draws: int = 60_000
-    """Images that the generator draws for the warm-up, equally many per class, at no further cost."""
-    warmup: LoopConfig = field(default_factory=lambda: LoopConfig(iterations=2340, batch_size=256))
-    """By default 10 epochs of 60,000 images."""
-
-    def __post_init__(self) -> None:
-        if self.noise_multiplier is not None and not 0 < self.noise_multiplier < math.inf:
-            raise ValueError(
-                f"frequency.noise_multiplier is {self.noise_multiplier}: give a number above 0, or leave it out"
-            )
-        for name, value in (("draws", self.draws), ("warmup.iterations", self.warmup.iterations)):
-            if value < 1:
-                raise ValueError(
-                    f"frequency.{name} is {value}, so that the embedding would be paid for and teach nothing: give at "
-                    "least 1, or leave out frequency.noise_multiplier"
-                )
-
-    @property
-    def asked(self) -> bool:
-        """Whether there is a second warm-up."""
-        return self.noise_multiplier is not None
-
-    def unread(self) -> dict[str, str]:
-        """{setting: why nothing reads it}: a command that gives one of them is refused."""
-        why = "belongs to the second warm-up, which --frequency.noise-multiplier asks for"
-        return {} if self.asked else dict.fromkeys(("draws", *_inside(self)), why)
 
 
 def check_draws(config: Config, classes: int) -> None:
@@ -91,12 +48,6 @@ def check_draws(config: Config, classes: int) -> None:
                 f"{group}.draws is {draws}, but there are {classes} classes, each of which needs an image: give at "
                 f"least {classes}"
             )
-
-
-def _inside(config: FrequencyConfig) -> list[str]:
-    """Settings of its groups, dotted."""
-    groups = {one.name: getattr(config, one.name) for one in fields(config)}
-    return [f"{name}.{one.name}" for name, group in groups.items() if is_dataclass(group) for one in fields(group)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from raysyn.methods.dp_feta.config import JUDGED_BY, Config, ExperimentConfig, FrequencyConfig, name_of, plan
+from raysyn.methods.dp_feta.config import JUDGED_BY, Config, ExperimentConfig, name_of, plan
 from raysyn.methods.dp_feta.frequency import GENERATED
+from raysyn.methods.dp_feta.frequency_config import FrequencyConfig
 from raysyn.methods.dp_feta.model import before, begin
 from raysyn.methods.experiment_units import Parts
 from raysyn.methods.matching import GENERATOR

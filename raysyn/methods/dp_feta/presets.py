@@ -7,7 +7,8 @@ from dataclasses import replace
 from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig
 from raysyn.methods.canaries import NO_AUDIT
-from raysyn.methods.dp_feta.config import PAPER, Config, FrequencyConfig
+from raysyn.methods.dp_feta.config import PAPER, Config
+from raysyn.methods.dp_feta.frequency_config import FrequencyConfig
 from raysyn.methods.machines import On
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.unet import UNetConfig

@@ -20,7 +20,8 @@ from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.denoising import Denoising
 from raysyn.methods.network import Network
 from raysyn.methods.own_network import check_denoiser
-from raysyn.methods.privimage.config import Config, GANPretrainConfig
+from raysyn.methods.privimage.config import Config
+from raysyn.methods.privimage.gan_config import GANPretrainConfig
 from raysyn.methods.synthesis import Drawing, synthesise
 from raysyn.methods.weighing import Weighed, doubts
 from raysyn.models import denoiser

@@ -10,7 +10,8 @@ from raysyn.data.streams import PublicConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_feta import config as dp_feta
 from raysyn.methods.machines import On
-from raysyn.methods.privimage.config import Config, GANModelConfig, GANPretrainConfig
+from raysyn.methods.privimage.config import Config
+from raysyn.methods.privimage.gan_config import GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import PRIVIMAGE as JUDGES
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.biggan import BigGANConfig

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from raysyn.data.images import Images
@@ -19,6 +18,7 @@ from raysyn.privacy import units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
+from raysyn.privacy.queries.averaged_down import finish, shrink, small_shape
 from raysyn.privacy.queries.noise import Floats, noisy_sum
 
 BLOCK_VALUES = 400_000
@@ -173,7 +173,7 @@ def central_images(private: Images, config: CentralConfig, stream: Stream) -> Re
     weights_N = units.weights(private)
     sums = np.stack([one_round(private, weights_N, config, query, stream, step) for step in range(cost.steps)])
     pixels = query.read(sums, config.sampling_rate * private.units / cells)
-    images_NHWC = _finish(pixels.reshape(-1, *pixels.shape[2:]), private.shape, query.factor, config.smooth)
+    images_NHWC = finish(pixels.reshape(-1, *pixels.shape[2:]), private.shape, query.factor, config.smooth)
     labels_N = np.arange(len(images_NHWC), dtype=np.int64) % private.classes
     return Release(Images(images_NHWC, labels_N, private.class_names), cost)
 
@@ -213,7 +213,7 @@ def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     clip_norm * sqrt(1 + count_share**2), which the noise is scaled to.
     """
     factor = config.downscale or 2 * 2 ** max(0, math.ceil(math.log2(max(shape[:2]) / 32)))
-    small = _small_shape(shape, factor)
+    small = small_shape(shape, factor)
     pixels = math.prod(small)
     clip_norm = min(config.clip_norm or math.inf, math.sqrt(pixels))
     # Without classes the count is the number of images, which is public.
@@ -221,7 +221,7 @@ def mean_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     counting = 1 if share > 0 else 0
 
     def total(images_BHWC: NDArray[np.uint8], weights_B: Floats) -> Floats:
-        flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
+        flat = shrink(images_BHWC, factor).reshape(-1, pixels)
         # Elementwise and not a matrix product, whose rounding depends on the number of threads.
         flat *= (weights_B * (clip_norm / np.maximum(np.linalg.norm(flat, axis=1), clip_norm)))[:, None]
         return np.append(flat.sum(axis=0), [weights_B.sum() * share * clip_norm] * counting)
@@ -262,12 +262,12 @@ def mode_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
     nearly black and white "belong to {0, 255}" (3.1.2), and two midpoints would be greys that no such image has.
     """
     factor = config.downscale or 1
-    small = _small_shape(shape, factor)
+    small = small_shape(shape, factor)
     pixels = math.prod(small)
     bins = config.bins or (2 if shape[2] == 1 else 16)
 
     def total(images_BHWC: NDArray[np.uint8], weights_B: Floats) -> Floats:
-        flat = _shrink(images_BHWC, factor).reshape(-1, pixels)
+        flat = shrink(images_BHWC, factor).reshape(-1, pixels)
         which = np.minimum((flat * bins).astype(np.int64), bins - 1) + bins * np.arange(pixels)
         return np.bincount(which.ravel(), np.repeat(weights_B, pixels), pixels * bins).astype(np.float64)
 
@@ -277,37 +277,3 @@ def mode_query(config: CentralConfig, shape: tuple[int, int, int]) -> Query:
         return values.reshape(*sums.shape[:2], *small)
 
     return Query(factor, pixels * bins, math.sqrt(pixels), total, read)
-
-
-def _small_shape(shape: tuple[int, int, int], factor: int) -> tuple[int, int, int]:
-    height, width, channels = shape
-    return -(-height // factor), -(-width // factor), channels
-
-
-def _shrink(images_BHWC: NDArray[np.uint8], factor: int) -> Floats:
-    # Block averages: no larger a sensitivity than the public code's nearest pixel, and less aliasing. Edges
-    # of odd sizes repeat, so that border blocks are full.
-    height, width, _ = _small_shape((*images_BHWC.shape[1:3], 1), factor)
-    below, right = height * factor - images_BHWC.shape[1], width * factor - images_BHWC.shape[2]
-    padded = np.pad(images_BHWC, [(0, 0), (0, below), (0, right), (0, 0)], mode="edge")
-    # Rows before columns: adding whole rows is fast, and leaves fewer pixels to pick single columns from.
-    rows = sum((padded[:, row::factor] for row in range(1, factor)), padded[:, ::factor].astype(np.uint32))
-    total = sum((rows[:, :, column::factor] for column in range(1, factor)), rows[:, :, ::factor])
-    return total / (255.0 * factor**2)
-
-
-def _finish(pixels_NHWC: Floats, shape: tuple[int, int, int], factor: int, smooth: bool) -> NDArray[np.uint8]:
-    """Noisy small images to uint8 images of the data's shape; touches no private data."""
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    from scipy import ndimage
-
-    height, width, channels = shape
-    small = torch.from_numpy(np.clip(pixels_NHWC, 0.0, 1.0)).permute(0, 3, 1, 2)
-    large = torch.nn.functional.interpolate(small, scale_factor=factor, mode="bilinear", align_corners=False)
-    images = np.rint(255.0 * large[:, :, :height, :width].permute(0, 2, 3, 1).numpy())
-    if smooth:
-        images = ndimage.median_filter(images, size=(1, 3, 3, 1), mode="nearest")
-        if channels == 1:
-            cross = np.array([[0.0, -1.0, 0.0], [-1.0, 5.0, -1.0], [0.0, -1.0, 0.0]]).reshape(1, 3, 3, 1)
-            images = ndimage.convolve(images, cross, mode="nearest")
-    return np.ascontiguousarray(np.clip(images, 0, 255).astype(np.uint8))

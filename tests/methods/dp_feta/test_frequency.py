@@ -25,8 +25,9 @@ from raysyn.data import images as data
 from raysyn.data.fourier import FourierConfig
 from raysyn.methods import catalogue, ends, synthesis
 from raysyn.methods.dp_feta import pipeline as dp_feta
-from raysyn.methods.dp_feta.config import Config, ExperimentConfig, FrequencyConfig, embedding_of, name_of, plan
+from raysyn.methods.dp_feta.config import Config, ExperimentConfig, embedding_of, name_of, plan
 from raysyn.methods.dp_feta.experiments import PARTS, asked
+from raysyn.methods.dp_feta.frequency_config import FrequencyConfig
 from raysyn.methods.dp_feta.outlook import needs
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.dp_feta.report import story

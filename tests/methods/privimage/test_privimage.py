@@ -39,8 +39,9 @@ from raysyn.methods.machines import On
 from raysyn.methods.misfits import wide_clip
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage import stages
-from raysyn.methods.privimage.config import Config, ExperimentConfig, GANModelConfig, GANPretrainConfig, plan
+from raysyn.methods.privimage.config import Config, ExperimentConfig, plan
 from raysyn.methods.privimage.experiments import asked, wide
+from raysyn.methods.privimage.gan_config import GANModelConfig, GANPretrainConfig
 from raysyn.methods.privimage.models import new_denoiser, new_gan
 from raysyn.methods.privimage.presets import PRESETS
 from raysyn.methods.privimage.report import similarity
