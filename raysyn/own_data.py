@@ -113,6 +113,8 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     )  # fmt: skip
     choice = choose(case)
     made = choice.picked.setting
+    if config.synthetic is not None:
+        made = replace(made, flags={**made.flags, "synthetic": str(config.synthetic)})
     entry = catalogue.find(made.method)
     typed = [*_source_words(data, own), *_budget_words(config), *_account_words(flags.budget), *made.words()[2:]]
     typed += _public_words(config) if made.method in WITH_PUBLIC else []

@@ -95,6 +95,7 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     assert (command.config.budget.delta, command.config.seed, command.config.data.size) == (1e-6, 3, 16)
     assert (command.config.data.limit, command.out, command.seal) == (200, str(tmp_path / "a run"), True)
     assert command.machines.address == "here"
+    assert own_data.pick("digits", [*words, "--synthetic", "70"]).command.config.synthetic == 70
     said = ["--tuned-on", "my scans", "--chosen-among=3 runs"]
     config = own_data.pick("digits", [*words, *said]).command.config
     assert config.tuned_on.endswith("; my scans") and config.chosen_among == "3 runs"

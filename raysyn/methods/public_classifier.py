@@ -28,7 +28,14 @@ GIVEN = "query.checkpoint: the classifier of public classes was given, and count
 
 
 def new_query(config: Any, public: Public) -> Classifier:
-    """It with its first weights, or those of `query.checkpoint`; ValueError where these do not fit."""
+    """It with its first weights, or those of `query.checkpoint`; ValueError where these do not fit, and where images
+    would be moved further than their mirrored edges reach."""
+    side = min(public.train.shape[:2])
+    if config.query.shift >= side:
+        raise ValueError(
+            f"query.shift is {config.query.shift}, but public images are taken as {side} pixels a side: give at most "
+            f"{side - 1}, an eighth of the side is usual"
+        )
     torch.manual_seed(config.seed)
     network: Classifier = config.query.network.build(public.train.shape[2], public.train.classes)
     if config.query.checkpoint is not None:

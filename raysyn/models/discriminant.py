@@ -33,8 +33,12 @@ class Discriminant(nn.Module):
         return [self(images_NCHW)]
 
 
+def seen(network: Classifier, images_NCHW: Tensor) -> Tensor:
+    """What goes into the classifier's last layer, (N, D), as it is."""
+    found: Tensor = network.eval().features((images_NCHW * 2 - 1).contiguous(memory_format=torch.channels_last))
+    return found
+
+
 def pooled(network: Classifier, images_NCHW: Tensor) -> Tensor:
-    """What goes into the classifier's last layer, float64 (N, D), finite."""
-    seen = network.eval().features((images_NCHW * 2 - 1).contiguous(memory_format=torch.channels_last))
-    # What is not finite would slip through the scaling.
-    return seen.double().nan_to_num(0.0, 0.0, 0.0)
+    """The same in float64, finite: what is not would slip through the scaling."""
+    return seen(network, images_NCHW).double().nan_to_num(0.0, 0.0, 0.0)

@@ -56,13 +56,16 @@ def test_no_more_directions_than_are_asked_for_and_the_best_first() -> None:
     torch.testing.assert_close(both[:, :1], one)
 
 
-def test_a_network_that_sees_nothing_gives_no_more_than_norm_one() -> None:
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+def test_a_network_that_sees_the_same_in_all_images_leaves_no_direction(bias: float) -> None:
     net = network()
-    for parameter in net.parameters():
-        parameter.data.zero_()
+    for name, parameter in net.named_parameters():
+        parameter.data.fill_(bias if name.endswith("bias") else 0.0)
     centre, axes = directions([class_sums((0, 90), (net, public()))], 0.1, 99)
-    seen = Discriminant(net, centre, axes)(torch.rand(5, 1, 8, 8))
-    assert seen.isfinite().all() and (torch.linalg.vector_norm(seen, dim=1) <= 1).all()
+    assert axes.shape == (8, 0) and bool(centre.any()) is bool(bias)
+    # Along made-up ones it sees nothing, or the same, of norm 1 at most.
+    seen = Discriminant(net, torch.zeros(8), torch.eye(8, 3))(torch.rand(5, 1, 8, 8))
+    assert torch.equal(seen, seen[:1].expand(5, 3)) and (torch.linalg.vector_norm(seen, dim=1) <= 1).all()
 
 
 @pytest.mark.parametrize("fill", [0.0, 1.0, float("nan"), float("inf"), 1e30])

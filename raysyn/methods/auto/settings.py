@@ -65,7 +65,11 @@ def setting(method: str, facts: Facts, budget: Budget) -> Setting:
     made = {"synthetic": str(min(max(facts.n, LEAST), MOST)), **_judging()}
     colour = facts.shape[2] == 3
     either = "cpu-cifar10" if colour else "cpu-fashion_mnist"
-    if method in ("noisy_means", "evolution", "dp_prototypes"):
+    if method == "dp_prototypes":
+        # No more than were measured: it releases public images, of which there must be as many. Nor further judges.
+        few = {"synthetic": str(LEAST), "students": "", "dissimilarity.images": "0"}
+        return Setting(method=method, preset=either, flags=made | few)
+    if method in ("noisy_means", "evolution"):
         return Setting(method=method, preset=either, flags=made)
     if method in ("dp_merf", "dp_mepf"):
         preset = either if method == "dp_mepf" else "cpu-fashion_mnist"

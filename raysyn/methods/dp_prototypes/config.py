@@ -31,10 +31,10 @@ class PrototypesConfig:
     """Added to how much images of a public class differ in each direction, as a part of the mean of all directions:
     directions in which they hardly differ would count for too much."""
     count_share: float = 0.1
-    """Of the norm of features, how long the constant beside them is that counts images, for 0.5 % more noise; 0 asks
-    for no counts."""
+    """With the prior, of the norm of features, how long the constant beside them is that counts images, for 0.5 % more
+    noise; without it nothing is counted."""
     prior: bool = False
-    """Labels are the likelier, the more private images a class has, by the noisy counts."""
+    """Labels are the likelier, the more private images a class has, by the noisy counts. With `random` choice only."""
     temperature: float = 0.3
     """By how much the scores, whose spread over the public images is 1, are divided before the softmax."""
     choice: Literal["surest", "random"] = "surest"
@@ -50,12 +50,17 @@ class PrototypesConfig:
             raise ValueError(f"prototypes.count_share is {self.count_share}: give 0 or more, 0.1 is usual")
         if self.prior and not self.count_share:
             raise ValueError("prototypes.prior is True, but prototypes.count_share is 0: give 0.1 or leave one out")
+        if self.prior and self.choice == "surest":
+            raise ValueError(
+                "prototypes.prior is True, but prototypes.choice is surest, which releases equally many of each class: "
+                "give --prototypes.choice random"
+            )
         if self.choice not in ("surest", "random"):
             raise ValueError(f"prototypes.choice is {self.choice!r}: give surest or random")
 
     def asked(self) -> FeatureMomentsConfig:
-        """The question: sums of features, and none of their squares."""
-        return FeatureMomentsConfig(squares_share=0.0, count_share=self.count_share)
+        """The question: sums of features, none of their squares, and counts where these are read."""
+        return FeatureMomentsConfig(squares_share=0.0, count_share=self.count_share if self.prior else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +89,9 @@ class Config(Basics):
 
     def unread(self) -> dict[str, str]:
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
+        counted = {} if self.prototypes.prior else {"prototypes.count-share": "belongs to --prototypes.prior"}
         if self.query.checkpoint is None:
-            return {}
+            return counted
         taught = [one.name for one in fields(QueryConfig) if one.name not in ("network", "checkpoint")]
-        return dict.fromkeys((f"query.{name}" for name in taught), "is not read with --query.checkpoint")
+        why = "is not read with --query.checkpoint"
+        return {**counted, **dict.fromkeys((f"query.{name}" for name in taught), why)}

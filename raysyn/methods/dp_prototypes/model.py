@@ -55,9 +55,11 @@ def space_of(setting: PrivateSetting, network: Classifier, public: Public) -> Di
     stored = setting.folder.stage(SPACE, found)
     seen, kept = stored["directions"].shape
     if not kept:
+        given = setting.config.query.checkpoint is not None
+        mend = "another one" if given else "another --query.learning-rate or more --query.epochs"
         raise SeesNoClasses(
             "the classifier sees no difference between public classes, so that nothing is asked: its training went "
-            "wrong, so give another --query.learning-rate or more --query.epochs"
+            f"wrong, so give {mend}"
         )
     setting.console.stage(SPACE, f"{kept} of {seen} directions, in which public classes differ most")
     return Discriminant(network, stored["centre"], stored["directions"])
@@ -111,11 +113,11 @@ def standing(scores_NK: NDArray[np.float32]) -> tuple[Floats, float]:
 
 
 def soft_labels(
-    scores_NK: NDArray[np.float32], config: Config, shares_K: Floats, over: NDArray[np.float32]
+    scores_NK: NDArray[np.float32], config: Config, shares_K: Floats, stand: tuple[Floats, float]
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Probabilities of each private class, (N, K), from scores that are centred by class over all public images'
-    scores `over` and divided by their spread: else a class that all public images resemble would have them all."""
-    means_K, spread = standing(over)
+    """Probabilities of each private class, (N, K), from scores that are centred by class and divided by their spread,
+    by the `standing` of all public images: else a class that all of these resemble would have them all."""
+    means_K, spread = stand
     logits_NK = (scores_NK - means_K) / (spread * config.prototypes.temperature) + shares_K
     odds_NK = np.exp(logits_NK - logits_NK.max(1, keepdims=True))
     return (odds_NK / odds_NK.sum(1, keepdims=True)).astype(np.float32)
@@ -140,10 +142,10 @@ def chosen(soft_NK: NDArray[np.float32], count: int, choice: str, seed: int) -> 
     return rng.permutation(np.array(found, np.int64))
 
 
-def share_right(_: None, shared: tuple[Discriminant, Floats, Config, Floats, NDArray[np.float32], Images]) -> float:
+def share_right(_: None, shared: tuple[Discriminant, Floats, Config, Floats, tuple[Floats, float], Images]) -> float:
     """One unit: how many of the real test images the prototypes themselves name rightly."""
-    space, prototypes_KF, config, shares_K, over, test = shared
-    soft = soft_labels(along(space, prototypes_KF, test), config, shares_K, over)
+    space, prototypes_KF, config, shares_K, stand, test = shared
+    soft = soft_labels(along(space, prototypes_KF, test), config, shares_K, stand)
     return float((soft.argmax(1) == test.labels_N).mean())
 
 

@@ -37,9 +37,10 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images, public
     labels, taught = 4 * many * private.classes, min(config.distillation.batch_size, config.synthetic)
     learners = [(who, student(who, shape, private.classes, config.distillation.width)) for who in config.students]
     found = [
-        Need(SPACE, parts * sums, f"{parts:,} sums of {width:,} features, and of their products"),
-        # Scores, their order, and probabilities.
-        Need(LABELS, 6 * labels + config.synthetic * image, f"{many:,} scores of {private.classes} classes"),
+        # As they come, and side by side.
+        Need(SPACE, 2 * parts * sums, f"{parts:,} sums of {width:,} features, and of their products"),
+        # Scores, their order, and probabilities, most of these in double precision.
+        Need(LABELS, 8 * labels + config.synthetic * image, f"{many:,} scores of {private.classes} classes"),
         *(naming_need(f"student {who}", network, shape, taught) for who, network in learners),
     ]
     if config.query.checkpoint is None:

@@ -39,6 +39,7 @@ from raysyn.methods.dp_prototypes.model import (
     share_right,
     soft_labels,
     space_of,
+    standing,
 )
 from raysyn.methods.dp_prototypes.outlook import check_memory, show_outlook
 from raysyn.methods.dp_prototypes.report import about_labels, look_alike, story
@@ -52,7 +53,7 @@ from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.models.classifiers import Classifier
-from raysyn.models.discriminant import Discriminant, pooled
+from raysyn.models.discriminant import Discriminant, seen
 from raysyn.models.students import student
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
@@ -82,7 +83,7 @@ def prepare(config: Config) -> Prepared:
     facts = {}
     if given is not None:
         network = given_query(config.query, private.shape[2])
-        check_sees(config.query, partial(pooled, network), private)
+        check_sees(config.query, partial(seen, network), private)
         facts["query"] = fingerprint(network.state_dict())
     # Last, because it may take hours the first time.
     public = load_beside(config.data, private, config.public, MOST_SHARED)
@@ -137,7 +138,8 @@ def run(setting: PrivateSetting) -> Report:
     prototypes_KF = prototypes(answers, config)
     shares_K = log_shares(answers, config, setting.plan, private.units)
     scores_NK = score(setting, space, prototypes_KF, public)
-    soft_NK = soft_labels(scores_NK, config, shares_K, scores_NK)
+    stand = standing(scores_NK)
+    soft_NK = soft_labels(scores_NK, config, shares_K, stand)
     taken = chosen(soft_NK, config.synthetic, config.prototypes.choice, config.seed)
     soft = soft_NK[taken]
     # Without a copy of all: they may be many.
@@ -149,7 +151,7 @@ def run(setting: PrivateSetting) -> Report:
 
     # Measured on real images: for the report, which stays inside.
     def known() -> float:
-        shared = (space.cpu(), prototypes_KF, config, shares_K, scores_NK, setting.dataset.test)
+        shared = (space.cpu(), prototypes_KF, config, shares_K, stand, setting.dataset.test)
         (own,) = setting.compute.map(share_right, [None], name="prototypes-accuracy", shared=shared)
         return float(own)
 

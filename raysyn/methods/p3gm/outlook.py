@@ -53,7 +53,8 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images) -> lis
     asked = 8 * (6 * size**2 + query.BLOCK * (2 * size + float_image(shape) / 8))
     asked += 8 * 2 * len(private) * network.latent
     drawn = 2 * DRAWS * math.prod(shape) + CHUNK * float_image(shape)
-    made = CHUNK * POOL * (4 * network.hidden + 16 * size) + CHUNK * float_image(shape)
+    # One pool beside another of the classes that have too few, and both joined.
+    made = CHUNK * POOL * (4 * network.hidden + 40 * size) + CHUNK * float_image(shape)
     return [
         *moments_needs(config.moments, shape, classes),
         Need(MIXTURE, int(asked), f"a covariance of {size:,} x {size:,} numbers"),

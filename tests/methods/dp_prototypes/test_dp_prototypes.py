@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from raysyn.methods import perceiving
 from raysyn.methods.dp_prototypes import model
 from raysyn.methods.dp_prototypes import pipeline as dp_prototypes
 from raysyn.methods.dp_prototypes.config import Config, PrototypesConfig
-from raysyn.methods.dp_prototypes.model import chosen, log_shares, soft_labels
+from raysyn.methods.dp_prototypes.model import chosen, log_shares, soft_labels, standing
 from raysyn.methods.machines import On
+from raysyn.methods.public_classifier import new_query
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.semantic import SemanticNetConfig
@@ -110,7 +112,7 @@ def test_what_is_released_are_public_images_under_their_likeliest_label(whole: P
 def test_labels_follow_from_the_noisy_sums_that_were_paid_for(whole: Path) -> None:
     """By hand: cosines of whitened features, centred by class, divided by their spread and the temperature."""
     stages = whole / "internal/stages"
-    space, sums = load_saved(stages / "space.pt"), load_saved(stages / "means.pt").numpy()[:, :-1]
+    space, sums = load_saved(stages / "space.pt"), load_saved(stages / "means.pt").numpy()
     network = TINY.query.network.build(1, len(load_public(TINY.public, (8, 8, 1)).train.class_names))
     network.load_state_dict(load_saved(stages / "query.pt")["weights"])
     pixels = torch.tensor(load_public(TINY.public, (8, 8, 1)).train.images_NHWC[:]).movedim(-1, 1).float() / 127.5 - 1
@@ -122,7 +124,7 @@ def test_labels_follow_from_the_noisy_sums_that_were_paid_for(whole: Path) -> No
     np.testing.assert_allclose(stored, scores, atol=1e-4)
     logits = (scores - scores.mean(0)) / scores.std(0).mean() / TINY.prototypes.temperature
     odds = np.exp(logits - logits.max(1, keepdims=True))
-    found = soft_labels(stored, TINY, np.zeros(10), stored)
+    found = soft_labels(stored, TINY, np.zeros(10), standing(stored))
     np.testing.assert_allclose(found, odds / odds.sum(1, keepdims=True), atol=5e-3)
 
 
@@ -140,13 +142,13 @@ def test_the_surest_of_each_class_in_turn_are_chosen_once_each() -> None:
 
 
 def test_a_class_of_many_images_is_the_likelier_by_its_noisy_count() -> None:
-    config = replace(TINY, prototypes=PrototypesConfig(prior=True, count_share=0.3))
+    config = replace(TINY, prototypes=PrototypesConfig(prior=True, count_share=0.3, choice="random"))
     plan = perceptual.plan(config.prototypes.asked(), Budget(epsilon=50.0, delta=1e-4), 1000)
     answers = {MEANS: np.array([[5.0, 900 * 0.3], [5.0, 100 * 0.3]])}
     shares = log_shares(answers, config, plan, 1000)
     assert np.exp(shares[0] - shares[1]) == pytest.approx(9, rel=0.05)
     scores = np.random.default_rng(0).normal(size=(2000, 2)).astype(np.float32)
-    asked, unasked = (soft_labels(scores, config, one, scores)[:, 0].mean() for one in (shares, np.zeros(2)))
+    asked, unasked = (soft_labels(scores, config, one, standing(scores))[:, 0].mean() for one in (shares, np.zeros(2)))
     assert asked > 0.6 > 0.55 > unasked
     assert not log_shares(answers, TINY, plan, 1000).any()
 
@@ -240,8 +242,13 @@ def test_public_images_that_cannot_be_are_refused_in_one_sentence(
 
 
 def test_of_a_classifier_that_sees_no_classes_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blind = (torch.zeros(8), torch.zeros(8, 0))
-    monkeypatch.setattr(model, "directions", lambda *_: blind)
+    def taught(setting: Any, public: Any) -> Any:
+        network = new_query(setting.config, public)
+        for parameter in network.parameters():
+            parameter.data.zero_()
+        return network, []
+
+    monkeypatch.setattr(dp_prototypes, "train_query", taught)
     with pytest.raises(model.SeesNoClasses, match=r"^the classifier sees no difference between public classes"):
         run(QUICK, tmp_path / "run")
     assert not (tmp_path / "run/internal/ledger.jsonl").exists() or not (
@@ -256,3 +263,45 @@ def test_prototypes_that_drown_in_noise_are_warned_of(epsilon: float, warned: bo
     plan = perceptual.plan(config.prototypes.asked(), config.budget, 300)
     told = dp_prototypes.drowned(config, private, plan, load_public(TINY.public, (8, 8, 1)))
     assert bool(told) == warned and all("would be mostly noise" in one for one in told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"prior": True},
+            r"^prototypes\.prior is True, but prototypes\.choice is surest, .*give --prototypes\.choice random$",
+        ),
+        (
+            {"prior": True, "choice": "random", "count_share": 0.0},
+            r"^prototypes\.prior is True, but .*count_share is 0",
+        ),
+    ],
+)
+def test_a_prior_needs_counts_and_a_choice_that_it_changes(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        PrototypesConfig(**changes)
+
+
+def test_counts_are_asked_for_where_they_are_read() -> None:
+    counted = PrototypesConfig(prior=True, choice="random")
+    assert (PrototypesConfig().asked().count_share, counted.asked().count_share) == (0.0, 0.1)
+    assert "prototypes.count-share" in TINY.unread()
+    assert "prototypes.count-share" not in replace(TINY, prototypes=counted).unread()
+
+
+def test_images_are_moved_no_further_than_their_edges_reach() -> None:
+    for shift, fits in ((7, True), (8, False)):
+        config = replace(TINY, query=replace(TINY.query, shift=shift))
+        with nullcontext() if fits else pytest.raises(ValueError, match=r"^query\.shift is 8, but .* 8 pixels a side"):
+            new_query(config, load_public(config.public, (8, 8, 1)))
+
+
+def test_a_given_classifier_that_sees_what_is_not_finite_is_refused(tmp_path: Path) -> None:
+    network = new_query(TINY, load_public(TINY.public, (8, 8, 1)))
+    first = next(parameter for parameter in network.parameters() if parameter.ndim == 4)
+    first.data.fill_(torch.finfo(torch.float32).max)
+    torch.save(network.state_dict(), tmp_path / "given.pt")
+    config = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "given.pt")))
+    with pytest.raises(ValueError, match=r"sees what is not finite in a made-up image of noise"):
+        dp_prototypes.prepare(config)

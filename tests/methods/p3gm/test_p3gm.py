@@ -213,7 +213,8 @@ def test_the_divergence_of_one_component_is_known_and_of_two_no_larger_than_thei
 
     def apart(component: int) -> Tensor:
         own = torch.distributions.Normal(means, (logs / 2).exp())
-        prior = torch.distributions.Normal(net.means_ML[component], net.variances_ML[component].sqrt())  # type: ignore[index, operator]
+        mean, variance = net.get_buffer("means_ML")[component], net.get_buffer("variances_ML")[component]
+        prior = torch.distributions.Normal(mean, variance.sqrt())
         return torch.distributions.kl_divergence(own, prior).sum(1)
 
     both = net.divergence(means, logs)
@@ -251,7 +252,8 @@ def test_the_network_projects_as_the_question_does() -> None:
 
 def test_an_example_is_drawn_by_its_seed_and_images_alone() -> None:
     task = task_of(TINY, (8, 8, 1), 10)
-    pixels = torch.randint(0, 256, (4, 8, 8, 1), dtype=torch.uint8)
+    random = torch.Generator().manual_seed(3)
+    pixels = torch.randint(0, 256, (4, 8, 8, 1), dtype=torch.uint8, generator=random)
     labels = torch.tensor([0, 3, 3, 9])
     vectors, noise = task.draw(pixels, labels, [5, 6, 7, 8], 3)
     assert vectors.shape == (4, 3, 74) and noise.shape == (4, 3, 5)
@@ -267,6 +269,16 @@ def test_draws_are_those_of_their_class_in_order_and_then_the_nearest_that_are_l
     assert model.named(scores, np.array([1, 0, 1, 0, 1])).tolist() == [1, 0, 4, 2, 3]
     assert model.named(scores, np.array([0, 0, 0, 0, 0])).tolist() == [0, 2, 3, 4, 1]
     assert model.named(scores[:, :1], np.array([0, 0])).tolist() == [0, 1]
+    # Two labels at once have too few.
+    others = np.array([[0, 0, 9], [1, 1, 9], [2, 2, 9], [0, 0, 8]], np.float64)
+    assert model.named(others, np.array([0, 1, 0])).tolist() == [2, 3, 1]
+
+
+def test_each_chunk_has_draws_of_its_own_seed() -> None:
+    net, labels = network(size=6), np.zeros(4, np.int64)
+    net.fix({"largest": torch.tensor(1e9)})
+    first, other, again = (model.draw_chunk((seed, labels), (net, (2, 2, 1), 2)) for seed in (1, 2, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_one_class_colour_and_odd_sizes_are_drawn() -> None:
