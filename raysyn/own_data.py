@@ -110,11 +110,10 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     case = Case(
         facts=Facts(n=units, shape=shape, classes=classes), budget=budget, minutes=config.minutes,
         workers=workers(flags.on) or 1, public=config.has_public, begun=begun(flags.out),
+        synthetic=config.synthetic,
     )  # fmt: skip
     choice = choose(case)
     made = choice.picked.setting
-    if config.synthetic is not None:
-        made = replace(made, flags={**made.flags, "synthetic": str(config.synthetic)})
     entry = catalogue.find(made.method)
     typed = [*_source_words(data, own), *_budget_words(config), *_account_words(flags.budget), *made.words()[2:]]
     typed += _public_words(config) if made.method in WITH_PUBLIC else []

@@ -27,15 +27,18 @@ MOST_SHARED = 0.01
 GIVEN = "query.checkpoint: the classifier of public classes was given, and counts as made without the private images"
 
 
-def new_query(config: Any, public: Public) -> Classifier:
-    """It with its first weights, or those of `query.checkpoint`; ValueError where these do not fit, and where images
-    would be moved further than their mirrored edges reach."""
-    side = min(public.train.shape[:2])
-    if config.query.shift >= side:
+def check_shift(config: QueryConfig, shape: tuple[int, int, int]) -> None:
+    """ValueError where images of this shape would be moved further than their mirrored edges reach while it learns."""
+    side = min(shape[:2])
+    if config.checkpoint is None and config.shift >= side:
         raise ValueError(
-            f"query.shift is {config.query.shift}, but public images are taken as {side} pixels a side: give at most "
+            f"query.shift is {config.shift}, but public images are taken as {side} pixels a side: give at most "
             f"{side - 1}, an eighth of the side is usual"
         )
+
+
+def new_query(config: Any, public: Public) -> Classifier:
+    """It with its first weights, or those of `query.checkpoint`; ValueError where these do not fit."""
     torch.manual_seed(config.seed)
     network: Classifier = config.query.network.build(public.train.shape[2], public.train.classes)
     if config.query.checkpoint is not None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from raysyn.methods.auto.settings import ALONE, WITH_PUBLIC, Facts, Setting, setting
+from raysyn.methods.auto.settings import ALONE, LEAST, WITH_PUBLIC, Facts, Setting, setting
 from raysyn.methods.auto.table import FLOOR, Cell, cells, floor_of
 from raysyn.privacy.cost import Budget
 
 MARGIN = 0.03
 """By how much a method must be above the floor to be taken: about what another seed changes."""
+LESS = ("ε", "images", "synthetic images")
+"""What of which there is less than was measured teaches less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class Case:
     """Whether there are public images."""
     begun: str | None = None
     """Method of the run that is to go on, which decides."""
+    synthetic: int | None = None
+    """Images to make; by default as many as fit these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,8 @@ def choose(case: Case) -> Choice:
 
 def _candidate(method: str, case: Case) -> Candidate:
     made, near = setting(method, case.facts, case.budget), _near(method, case)
+    if case.synthetic is not None:
+        made = replace(made, flags={**made.flags, "synthetic": str(case.synthetic)})
     whole = max(cell.minutes(case.facts, int(made.flags["synthetic"])) for cell in near) / case.workers
     measured = near[0].channels == case.facts.shape[2]
     fits = measured and whole <= case.minutes and (case.public or method not in WITH_PUBLIC)
@@ -126,6 +132,8 @@ def outside(picked: Candidate, case: Case) -> tuple[str, ...]:
         "classes": (case.facts.classes, [cell.classes for cell in alike]),
         "ε": (case.budget.epsilon, [cell.epsilon for cell in alike]),
     }
+    if case.synthetic is not None:
+        asked["synthetic images"] = (case.synthetic, [LEAST])
     return tuple(said for name, (value, known) in asked.items() if (said := _beyond(name, value, known)))
 
 
@@ -136,4 +144,4 @@ def _beyond(name: str, value: float, known: Sequence[float]) -> str:
     side, end = ("below", min(known)) if low else ("above", max(known))
     told = f"ε {value:g} is {side} {end:g}" if name == "ε" else f"{value:,.10g} {name} is {side} {end:,.10g}"
     # Noise is added to sums: of fewer images, of more classes, for less budget it is more of what is read.
-    return f"{told}, expect less" if (name in ("ε", "images") and low) or (name == "classes" and not low) else told
+    return f"{told}, expect less" if (name in LESS and low) or (name == "classes" and not low) else told

@@ -72,8 +72,8 @@ class Config:
     classes: ClassesConfig = field(default_factory=ClassesConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     synthetic: int | None = None
-    """Synthetic images to make; by default as many as there are private ones, within 3,000 and 10,000, or 3,000 where
-    public images are released."""
+    """Synthetic images to make; by default as many as there are private ones, within 3,000 and 10,000, or 3,000 of
+    dp_prototypes."""
     tuned_on: str | None = None
     """Data sets by whose results you found settings, yours if it was they: the certificate lists it as uncharged."""
     chosen_among: str | None = None
@@ -86,9 +86,6 @@ class Config:
             raise ValueError(f"epsilon is {self.epsilon}: give a finite number above 0")
         if not (math.isfinite(self.minutes) and self.minutes > 0):
             raise ValueError(f"minutes is {self.minutes}: give a finite number above 0")
-
-        if self.synthetic is not None and self.synthetic < 1:
-            raise ValueError(f"synthetic is {self.synthetic}: give at least 1")
 
     def budget(self) -> Budget:
         """The promise of the run; ValueError where no epsilon is given."""

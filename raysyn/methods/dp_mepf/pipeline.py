@@ -31,7 +31,16 @@ from raysyn.methods.matching import GENERATOR, NETWORK, drawing, learned, of_gen
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.perceiving import ask, unlike
-from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, QUERY, check_sees, given_query, new_query, train_query
+from raysyn.methods.public_classifier import (
+    GIVEN,
+    MOST_SHARED,
+    QUERY,
+    check_sees,
+    check_shift,
+    given_query,
+    new_query,
+    train_query,
+)
 from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import judging, synthesise
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
@@ -63,6 +72,7 @@ def prepare(config: Config) -> Prepared:
         check_sees(config.query, features_of(config, network).seen, private)
         facts = {"query": fingerprint(network.state_dict())}
     else:
+        check_shift(config.query, private.shape)
         # Last, because it may take hours the first time.
         public = load_beside(config.data, private, config.public, MOST_SHARED)
         new_query(config, public)

@@ -46,7 +46,7 @@ from raysyn.methods.dp_prototypes.report import about_labels, look_alike, story
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import unjudged
 from raysyn.methods.perceiving import ask, unlike
-from raysyn.methods.public_classifier import GIVEN, QUERY, check_sees, given_query, new_query, train_query
+from raysyn.methods.public_classifier import GIVEN, QUERY, check_sees, check_shift, given_query, new_query, train_query
 from raysyn.methods.releasing import release
 from raysyn.methods.soft_config import JUDGED_BY, MOST_SHARED
 from raysyn.methods.synthesis import evaluate, judging
@@ -80,11 +80,13 @@ def prepare(config: Config) -> Prepared:
         networks={"query.checkpoint": given},
     )  # fmt: skip
     planned = units.planned(private, partial(perceptual.plan, config.prototypes.asked(), config.budget))
-    facts = {}
+    # Answers of runs that counted unasked have a column more.
+    facts = {"counts": str(config.prototypes.prior)}
     if given is not None:
         network = given_query(config.query, private.shape[2])
         check_sees(config.query, partial(seen, network), private)
         facts["query"] = fingerprint(network.state_dict())
+    check_shift(config.query, private.shape)
     # Last, because it may take hours the first time.
     public = load_beside(config.data, private, config.public, MOST_SHARED)
     check_public(config, public)

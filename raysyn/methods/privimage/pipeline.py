@@ -41,7 +41,7 @@ from raysyn.methods.privimage.report import (
     story,
 )
 from raysyn.methods.privimage.stages import Selection, before, begin, mechanisms
-from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, new_query
+from raysyn.methods.public_classifier import GIVEN, MOST_SHARED, check_shift, new_query
 from raysyn.methods.releasing import release
 from raysyn.methods.snapshots import STAGE as SNAPSHOTS
 from raysyn.methods.snapshots import over_training
@@ -68,6 +68,8 @@ def prepare(config: Config) -> Prepared:
     rehearse(name_of(config), dataset, told=config, uncharged=uncharged(config), sets=sets, networks=networks)
     if config.word_vectors is not None:
         read_vectors(config.word_vectors, private.class_names)
+    if config.pretraining == "selected":
+        check_shift(config.query, private.shape)
     # Last, because it may take hours the first time.
     if config.pretraining != "none":
         public = load_beside(config.data, private, config.public, MOST_SHARED)

@@ -72,6 +72,11 @@ def test_the_best_that_fits_is_picked(rows: list[Cell]) -> None:
     assert choose(case(minutes=10)).picked.method == FLOOR
     assert choose(case(minutes=10, workers=4)).picked.method == "dp_feta"
     assert choose(case(minutes=10, begun="dp_feta")).picked.method == "dp_feta"
+    # The floor's 0.1 minutes, and 0.1 to judge each of its classifiers by 3,000 images.
+    assert choose(case(synthetic=300)).all[0].minutes < choose(case()).all[0].minutes
+    with pytest.raises(ValueError, match=r"^minutes is 10, but the quickest method takes about"):
+        choose(case(minutes=10, synthetic=3_000_000))
+    assert choose(case(synthetic=70)).picked.setting.flags["synthetic"] == "70"
 
 
 def test_less_than_the_margin_is_not_better(rows: list[Cell]) -> None:
@@ -113,6 +118,8 @@ def test_too_few_minutes_for_anything_are_refused(rows: list[Cell]) -> None:
         ({"classes": 4}, "4 classes is below 10"),
         ({"classes": 40}, "40 classes is above 10, expect less"),
         ({"epsilon": 0.5}, "ε 0.5 is below 3, expect less"),
+        ({"synthetic": 100_000}, "100,000 synthetic images is above 3,000"),
+        ({"synthetic": 10}, "10 synthetic images is below 3,000, expect less"),
     ],
 )
 def test_outside_of_the_table_is_said(rows: list[Cell], changes: dict[str, Any], said: str) -> None:

@@ -25,13 +25,15 @@ from raysyn.data import images as data
 from raysyn.data.images import Images
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
-from raysyn.methods import perceiving
+from raysyn.methods import catalogue, perceiving
+from raysyn.methods.dp_mepf import pipeline as dp_mepf
 from raysyn.methods.dp_prototypes import model
 from raysyn.methods.dp_prototypes import pipeline as dp_prototypes
 from raysyn.methods.dp_prototypes.config import Config, PrototypesConfig
 from raysyn.methods.dp_prototypes.model import chosen, log_shares, soft_labels, standing
 from raysyn.methods.machines import On
-from raysyn.methods.public_classifier import new_query
+from raysyn.methods.privimage import pipeline as privimage
+from raysyn.methods.public_classifier import check_shift, new_query
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.semantic import SemanticNetConfig
@@ -151,6 +153,25 @@ def test_a_class_of_many_images_is_the_likelier_by_its_noisy_count() -> None:
     asked, unasked = (soft_labels(scores, config, one, standing(scores))[:, 0].mean() for one in (shares, np.zeros(2)))
     assert asked > 0.6 > 0.55 > unasked
     assert not log_shares(answers, TINY, plan, 1000).any()
+
+
+def test_a_run_with_the_prior_reads_its_counts_and_its_features_apart(tmp_path: Path) -> None:
+    """The last number of each class is its count, and all before it are the prototype."""
+    asked = PrototypesConfig(prior=True, count_share=0.5, choice="random", temperature=1.0)
+    config = replace(QUICK, prototypes=asked)
+    run(config, tmp_path / "run")
+    stages = tmp_path / "run/internal/stages"
+    sums, space = load_saved(stages / "means.pt").numpy(), load_saved(stages / "space.pt")
+    assert sums.shape == (10, space["directions"].shape[1] + 1)
+    scores = load_saved(stages / "label.pt").numpy()
+    shares = log_shares({MEANS: sums}, config, perceptual.plan(asked.asked(), config.budget, 300), 300)
+    assert np.ptp(shares) > 0.01
+    logits = (scores - scores.mean(0)) / scores.std(0).mean() + shares
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    odds /= odds.sum(1, keepdims=True)
+    released = np.array(pq.read_table(tmp_path / "run/release/synthetic.parquet")["soft_label"].to_pylist())
+    near = np.abs(released[:, None] - odds[None]).max(2).min(1)
+    assert np.median(near) < 0.02 and near.max() < 0.1
 
 
 def test_trap_11_and_30_a_stopped_run_continues_to_the_same_bytes(
@@ -291,10 +312,20 @@ def test_counts_are_asked_for_where_they_are_read() -> None:
 
 
 def test_images_are_moved_no_further_than_their_edges_reach() -> None:
-    for shift, fits in ((7, True), (8, False)):
-        config = replace(TINY, query=replace(TINY.query, shift=shift))
+    for shift, checkpoint, fits in ((7, None, True), (8, None, False), (8, "given.pt", True)):
+        query = replace(TINY.query, shift=shift, checkpoint=checkpoint)
         with nullcontext() if fits else pytest.raises(ValueError, match=r"^query\.shift is 8, but .* 8 pixels a side"):
-            new_query(config, load_public(config.public, (8, 8, 1)))
+            check_shift(query, (9, 8, 1))
+
+
+@pytest.mark.parametrize("method", [dp_mepf, dp_prototypes, privimage], ids=lambda one: one.__name__.split(".")[2])
+def test_an_image_moved_too_far_is_refused_before_public_images_are_read(
+    method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(method, "load_beside", lambda *_: pytest.fail("public images were read"))
+    quick = catalogue.find(method.__name__.split(".")[2]).presets()["quick"]
+    with pytest.raises(ValueError, match=r"^query\.shift is 8, but .* give at most 7"):
+        method.prepare(replace(quick, query=replace(quick.query, shift=8)))
 
 
 def test_a_given_classifier_that_sees_what_is_not_finite_is_refused(tmp_path: Path) -> None:
