@@ -109,7 +109,7 @@ CASES: dict[str, tuple[Callable[..., Any], Any, Callable[[Any, Images], dict[str
         lambda config, like: {
             "query": {"weights": config.query.network.build(1, 5).state_dict()},
             "space": {"centre": torch.randn(32).double(), "directions": torch.randn(32, 4).double()},
-            "means": torch.randn(like.classes, 5).double(),
+            "means": torch.randn(like.classes, 4).double(),
         }, 1,
     ),
     "dpgan": (pigan, TINY["dpgan"].config, lambda config, like: {"generator": gan(config, like)}, 1),
