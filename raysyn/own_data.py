@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.worker import best_device
 from raysyn.data.images import DataConfig, facts_and_units
+from raysyn.data.public import load_public
 from raysyn.data.reading import Reading
 from raysyn.data.sources import PRIVATE_NAMES, check_given
 from raysyn.methods import catalogue
@@ -114,6 +115,10 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     )  # fmt: skip
     choice = choose(case)
     made = choice.picked.setting
+    if made.method == "dp_prototypes" and config.synthetic is None:
+        # It releases public images. They are decoded once, here or by the run.
+        there = len(load_public(config.public, shape).train)
+        made = replace(made, flags={**made.flags, "synthetic": str(min(int(made.flags["synthetic"]), there))})
     entry = catalogue.find(made.method)
     typed = [*_source_words(data, own), *_budget_words(config), *_account_words(flags.budget), *made.words()[2:]]
     typed += _public_words(config) if made.method in WITH_PUBLIC else []

@@ -105,6 +105,23 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     assert config.release.layout == ("folder", "webdataset") and config.release.network
 
 
+def test_no_more_public_images_are_released_than_there_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, many in (("own", 400), ("public", 300)):
+        pixels, labels = rng.integers(0, 256, (many, 8, 8, 3), dtype=np.uint8), np.arange(many) % 4
+        np.savez(
+            tmp_path / f"{name}.npz", train_images=pixels[:-100], train_labels=labels[:-100],
+            test_images=pixels[-100:], test_labels=labels[-100:],
+        )  # fmt: skip
+    words = f"--epsilon 3 --on.address here --public.path {tmp_path}/public.npz --out {tmp_path}/run".split()
+    picked = own_data.pick(str(tmp_path / "own.npz"), words)
+    assert picked.entry.name == "dp_prototypes" and picked.command.config.synthetic == 200
+    assert "--synthetic" in picked.words and picked.words[picked.words.index("--synthetic") + 1] == "200"
+    few = own_data.pick(str(tmp_path / "own.npz"), [*words, "--public.limit", "150"])
+    assert few.command.config.synthetic == 150
+    assert own_data.pick(str(tmp_path / "own.npz"), [*words, "--synthetic", "60"]).command.config.synthetic == 60
+
+
 def test_persons_reach_the_run_and_delta_and_choice_are_theirs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

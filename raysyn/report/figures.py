@@ -116,12 +116,24 @@ def charts(panels: Sequence[Panel]) -> str:
             axes.set(xlabel=panel.x, ylabel=panel.y)
             axes.set_title(panel.title, fontsize=10)
             if panel.log_x:
-                marks = sorted({x for line in panel.lines.values() for x in line.x})
+                marks = legible(sorted({x for line in panel.lines.values() for x in line.x}))
                 axes.set_xscale("log")
                 axes.set_xticks(marks, [f"{x:g}" for x in marks])
                 axes.minorticks_off()
         _name_once(figure)
         return _uri(figure)
+
+
+def legible(marks: Sequence[float]) -> list[float]:
+    """Of the marks of a logarithmic axis, smallest first, those whose numbers do not lie on each other's: both ends,
+    and between them each that is a tenth of the axis away from the one before and from the end."""
+    if len(marks) < 3:
+        return list(marks)
+    least, kept = math.log(marks[-1] / marks[0]) / 10, [marks[0]]
+    for mark in marks[1:-1]:
+        if min(math.log(mark / kept[-1]), math.log(marks[-1] / mark)) >= least:
+            kept.append(mark)
+    return [*kept, marks[-1]]
 
 
 def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", across: int = 2) -> str:

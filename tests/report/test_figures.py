@@ -1,4 +1,4 @@
-"""ROC curves are drawn as they were measured."""
+"""ROC curves are drawn as they were measured, and axes can be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 
 from raysyn.attacks.verdict import tpr_at, verdict
-from raysyn.report.figures import Line, chart
+from raysyn.report.figures import Line, chart, legible
 
 
 def line(members: np.ndarray, others: np.ndarray) -> Line:
@@ -61,3 +61,19 @@ def test_a_curve_is_a_stair_where_it_was_measured_and_dotted_below(monkeypatch: 
     (x, y, style, more), (below_x, below_y, below_style, _) = drawn
     assert min(x) == 0.01 and y[0] == 0.5 and style == "-" and more["drawstyle"] == "steps-post"
     assert (below_x, below_y, below_style) == ([1e-3, 0.01], [0.5, 0.5], ":")
+
+
+@pytest.mark.parametrize(
+    ("marks", "kept"),
+    [
+        ([0.192, 0.385, 0.4, 1.0], [0.192, 0.385, 1.0]),
+        ([1.0, 1.01, 10.0], [1.0, 10.0]),
+        ([1.0, 9.9, 10.0], [1.0, 10.0]),
+        ([1.0, 1.01], [1.0, 1.01]),
+        ([3.0], [3.0]),
+        ([], []),
+        ([1.0, 3.0, 10.0], [1.0, 3.0, 10.0]),
+    ],
+)
+def test_numbers_of_a_logarithmic_axis_do_not_lie_on_each_other(marks: list[float], kept: list[float]) -> None:
+    assert legible(marks) == kept

@@ -72,8 +72,8 @@ class Config:
     classes: ClassesConfig = field(default_factory=ClassesConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     synthetic: int | None = None
-    """Synthetic images to make; by default as many as there are private ones, within 3,000 and 10,000, or 3,000 of
-    dp_prototypes."""
+    """Synthetic images to make; by default as many as there are private ones, within 3,000 and 10,000; of
+    dp_prototypes 10,000, or as many as there are public ones."""
     tuned_on: str | None = None
     """Data sets by whose results you found settings, yours if it was they: the certificate lists it as uncharged."""
     chosen_among: str | None = None

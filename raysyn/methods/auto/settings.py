@@ -66,9 +66,9 @@ def setting(method: str, facts: Facts, budget: Budget) -> Setting:
     colour = facts.shape[2] == 3
     either = "cpu-cifar10" if colour else "cpu-fashion_mnist"
     if method == "dp_prototypes":
-        # No more than were measured: it releases public images, of which there must be as many. Nor further judges.
-        few = {"synthetic": str(LEAST), "students": "", "dissimilarity.images": "0"}
-        return Setting(method=method, preset=either, flags=made | few)
+        # It releases public images, which are no worse the fewer private ones there are. No further judges.
+        own = {"synthetic": str(MOST), "students": "", "dissimilarity.images": "0"}
+        return Setting(method=method, preset=either, flags=made | own)
     if method in ("noisy_means", "evolution"):
         return Setting(method=method, preset=either, flags=made)
     if method in ("dp_merf", "dp_mepf"):

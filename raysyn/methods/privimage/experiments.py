@@ -20,8 +20,8 @@ TITLES = {
     "pretraining": ("What is pre-trained on (table 2 of the paper)", "Selected public images, all of them, or none."),
     "ratios": (
         "Shares of the public classes that are selected (figure 7 of the paper)",
-        "As many classes are counted for each sensitive image as are selected for its row; 1 is all public images, "
-        "without a query.",
+        "As many classes are counted for each sensitive image as are selected for its row, a whole number, to which "
+        "shares are rounded; 1 is all public images, without a query.",
     ),
     "widths": ("Sizes of the diffusion model (figures 7 and 8 of the paper)", "The noise of DP-SGD is the same."),
     "query_widths": ("Sizes of the classifier of public classes", "How well it knows these, and what comes of it."),
@@ -61,9 +61,11 @@ def asked(config: Config, public: Public | None, private: Images) -> dict[str, G
     own = replace(config, experiment=ExperimentConfig())
     rows = own.semantic.rows(private.classes)
     classes = 0 if public is None else int(has_images(public).sum())
+    chosen = [selecting(own, ratio, classes, rows) for ratio in experiment.ratios]
+    by_share = {share_of(one, classes, rows): one for one in chosen}
     changes: dict[str, tuple[Sequence[Any], Callable[[Any], Config], str]] = {
         "pretraining": (experiment.pretraining, lambda one: pretrained(own, one), ""),
-        "ratios": (experiment.ratios, lambda ratio: selecting(own, ratio, classes, rows), "{} of the classes"),
+        "ratios": (tuple(by_share), by_share.__getitem__, "{} of the classes"),
         "widths": (experiment.widths, lambda width: wide(own, width), "width {}"),
         "query_widths": (experiment.query_widths, lambda width: asking(own, width), "classifier of width {}"),
         "noise": (experiment.noise, lambda noise: noisy(own, noise), "noise {}"),
@@ -78,7 +80,7 @@ def asked(config: Config, public: Public | None, private: Images) -> dict[str, G
         ]
         for name, (values, change, words) in changes.items()
     }
-    share = float(f"{own.semantic.selected * rows / classes:.3g}") if classes else 1.0
+    share = share_of(own, classes, rows)
     for name, some in found.items():
         if name != "layers":
             found[name] = [
@@ -130,6 +132,12 @@ def selecting(config: Config, ratio: float, classes: int, rows: int) -> Config:
         return replace(config, pretraining="all")
     k = max(1, min(round(ratio * classes / rows), classes // rows))
     return replace(config, semantic=replace(config.semantic, k=k, select=None))
+
+
+def share_of(config: Config, classes: int, rows: int) -> float:
+    """Of the public classes, how many are selected, of which there are whole numbers for each row."""
+    some = config.pretraining == "selected" and classes
+    return float(f"{config.semantic.selected * rows / classes:.3g}") if some else 1.0
 
 
 def wide(config: Config, width: int) -> Config:

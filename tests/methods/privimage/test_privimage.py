@@ -530,19 +530,20 @@ def test_bad_settings_are_found_before_public_images_are_decoded(monkeypatch: py
 def test_experiments_compare_whole_runs_and_share_what_is_the_same(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another share of the public classes and no public images at all, beside the run itself."""
+    """Another share of the public classes, asked for by two that are rounded to it, and no public images at all, beside
+    the run itself."""
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
 
     def never(*_: Any) -> Any:
         raise AssertionError("the classifier of public classes is that of the run itself")
 
     monkeypatch.setattr(semantic, "fit", never)
-    config = replace(TINY, experiment=ExperimentConfig(ratios=(0.2,), pretraining=("none",)))
+    config = replace(TINY, experiment=ExperimentConfig(ratios=(0.2, 0.05), pretraining=("none",)))
     report = run(config, tmp_path)
     tables = report["metrics"]["experiments"]
     assert {name: [one["title"] for one in group] for name, group in tables.items()} == {
         "pretraining": ["privimage", "dpdm"],
-        "ratios": ["privimage, 0.2 of the classes", "privimage, 0.385 of the classes"],
+        "ratios": ["privimage, 0.192 of the classes", "privimage, 0.385 of the classes"],
     }
     fewer, own = tables["ratios"]
     assert own["accuracy"]["logreg"] == report["metrics"]["utility"]["logreg"]["accuracy"]
