@@ -100,8 +100,8 @@ def _central(facts: Facts, budget: Budget) -> dict[str, str]:
     noise = math.ceil(bearable_noise(budget, facts.n, 1) * 100) / 100
     asked = CentralConfig(count=facts.classes, sampling_rate=1.0, noise_multiplier=noise)
     if noise * mean_query(asked, facts.shape).sensitivity * facts.classes / facts.n >= DROWNED:
-        return {"central.count": "0"}
+        return {"central.count": "0", "augment.operations": "0"}
     return {
         "central.count": str(facts.classes), "central.sampling-rate": "1",
-        "central.noise-multiplier": f"{noise:g}", "warmup.iterations": "250",
+        "central.noise-multiplier": f"{noise:g}", "warmup.iterations": "250", "augment.operations": "0",
     }  # fmt: skip

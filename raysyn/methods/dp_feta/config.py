@@ -117,11 +117,6 @@ class Config(Declared, Snapshots):
                     f"experiment.{name} is {asked}, which is about central images, but a kind {drawn[0]} has none: "
                     "leave one of them out"
                 )
-        if self.central.drawn and self.augment.operations:
-            raise ValueError(
-                f"augment.operations is {self.augment.operations}, but central.kind is {self.central.kind}, whose "
-                "draws are never augmented: give --augment.operations 0"
-            )
         if self.central.drawn and not self.warmup.iterations:
             raise ValueError(
                 f"warmup.iterations is 0, so that what central.kind {self.central.kind} asks for would be paid for and "
@@ -155,7 +150,14 @@ class Config(Declared, Snapshots):
             why = f"belongs to central images, but central.kind is {self.central.kind}"
             read = ("kind", "share", "draws", "conditional")
             found |= {f"central.{one.name}": why for one in fields(self.central) if one.name not in read}
+            if self.augment.operations:
+                why += ", whose draws are never augmented"
+                found |= {f"augment.{one.name}": why for one in fields(self.augment)}
         return found
+
+    def changes(self) -> AugmentConfig:
+        """What is done to an image before each step of the warm-up: to draws nothing, of which there are many."""
+        return replace(self.augment, operations=0) if self.central.drawn else self.augment
 
 
 def plan(config: Config, n: int, classes: int) -> Plan:

@@ -11,7 +11,7 @@ from raysyn.methods.dp_feta.model import before, begin
 from raysyn.methods.experiment_units import Parts
 from raysyn.methods.matching import GENERATOR
 from raysyn.methods.sweep import Group, Reads, Variant
-from raysyn.privacy.queries.central import DRAWN, Kind
+from raysyn.privacy.queries.central import Kind
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.privacy.queries.votes import VOTES
@@ -117,9 +117,8 @@ def _tuned(config: Config, warmed: bool) -> SGDConfig:
 
 
 def of_kind(config: Config, kind: Kind) -> Config:
-    """The same with this kind of central images; draws are never augmented."""
-    plain = replace(config.augment, operations=0) if kind in DRAWN else config.augment
-    return replace(config, central=replace(config.central, kind=kind), augment=plain)
+    """The same with this kind of central images."""
+    return replace(config, central=replace(config.central, kind=kind))
 
 
 def _line(config: Config) -> str:

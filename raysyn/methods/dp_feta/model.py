@@ -183,13 +183,13 @@ class Diffusion(Denoising):
         # Images of all classes together teach what "no class" looks like, and nothing about a class.
         lesson = self.task if config.central.conditional else replace(self.task, label_dropout=1.0)
         fresh = {name: value.clone() for name, value in self.denoiser.state_dict().items()}
-        how = (config.warmup, config.seed, config.augment)
+        how = (config.warmup, config.seed, config.changes())
         warm = self.setting.folder.stage("warmup", lambda: warm_up(self.denoiser, lesson, images(), *how))
         # The raw weights of the last step go on, as published, not their average.
         share = 1.0 if config.central.conditional or self.private.classes == 1 else OF_ALL_CLASSES
         self.denoiser.load_state_dict(lessened(fresh, warm["model"], share))
         self.taught = config.warmup.iterations > 0
-        changed = ", augmented" if config.augment.operations else ""
+        changed = ", augmented" if config.changes().operations else ""
         of = {"gaussian": "draws from Gaussians of them", "evolution": "variations of those with most votes"}
         what = f"{config.central.draws:,} {of[config.central.kind]}" if config.central.drawn else "them"
         told = f"{config.warmup.iterations:,} steps on {what}{changed}: no further cost"

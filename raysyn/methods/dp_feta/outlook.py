@@ -121,7 +121,7 @@ def stages(config: Config, prepared: Prepared, machines: On) -> list[shared.Stag
     asking = asking_seconds(config, private)
     found += [shared.alone(stage, spent) for stage, spent in asking.items()]
     if asking:
-        learning = shared.learning_seconds(new(), task, private, config.warmup, config.augment)
+        learning = shared.learning_seconds(new(), task, private, config.warmup, config.changes())
         found.append(shared.Stage("warmup", learning + drawn_before(config, private)))
     found += frequency_stages(config, private)
     found.append(shared.Stage("finetune", shared.private_seconds(new(), task, private, config.finetune, machines.sgd)))
@@ -174,7 +174,7 @@ def experiments(config: Config, private: Images, found: list[shared.Stage], *, t
     warmth = spent.get("warmup")
     if warmth is None:
         network = new_denoiser(config, private)
-        warmth = shared.learning_seconds(network, task_of(config, private), private, config.warmup, config.augment)
+        warmth = shared.learning_seconds(network, task_of(config, private), private, config.warmup, config.changes())
 
     @functools.cache
     def asking(kind: Kind) -> float:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import test_dp_feta
 from scipy import optimize, stats
+from torch import Tensor
 from what_is_said import honest
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import attacked, drawn_again, whole_run
@@ -22,10 +23,11 @@ from raysyn.methods.dp_feta.experiments import PARTS, asked
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.misfits import drowned, drowned_means
 from raysyn.methods.privimage.config import Config as PrivImage
+from raysyn.methods.sweep import unlike
 from raysyn.privacy.cost import Budget, epsilon
 from raysyn.privacy.ledger import Ledger
 from raysyn.privacy.poisson import Stream
-from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.central import DRAWN, CentralConfig, Kind
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.runs.storage import load_saved
 from raysyn.screen import cli
@@ -34,7 +36,7 @@ from raysyn.train.loop import LoopConfig
 
 CENTRAL = CentralConfig(kind="gaussian", draws=45)
 TINY = replace(
-    test_dp_feta.TINY, central=CENTRAL, augment=AugmentConfig(operations=0),
+    test_dp_feta.TINY, central=CENTRAL,
     warmup=LoopConfig(iterations=2, batch_size=16),
     eval=replace(test_dp_feta.TINY.eval, classifiers=(), feature_epochs=0),
 )  # fmt: skip
@@ -54,8 +56,17 @@ def run(config: Config, out: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whose draws are changed by nothing, whatever is said of central images."""
+
+    def unchanged(self: AugmentConfig, images_BHWC: Tensor, seeds: Sequence[int]) -> Tensor:
+        assert not self.operations
+        return images_BHWC
+
+    assert TINY.augment.operations
     out = tmp_path_factory.mktemp("whole") / "run"
-    run(TINY, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AugmentConfig, "__call__", unchanged)
+        run(TINY, out)
     return out
 
 
@@ -160,14 +171,19 @@ def test_experiments_at_another_budget_ask_anew_with_noise_of_their_own(
 
 
 def test_kinds_are_compared_beside_each_other() -> None:
-    """Each at the same budget, a Gaussian one without augmentation; what depends on the budget is told apart by it."""
+    """Each at the same budget and once, a Gaussian one without augmentation; what depends on the budget is told apart
+    by it."""
     mean = replace(test_dp_feta.TINY, experiment=ExperimentConfig(kinds=("mean", "gaussian")))
     assert mean.augment.operations > 0
     (group,) = asked(mean).values()
     found = {one.title: one for one in group.variants}
     own = found["dp_feta, 20 mean images"].config
     gaussian = found["dp_feta_gaussian, 10,000 draws"].config
-    assert gaussian.augment.operations == 0 < own.augment.operations and "dpdm" in found
+    assert gaussian.changes().operations == 0 < own.changes().operations and "dpdm" in found
+    for experiment in (ExperimentConfig(kinds=("mean", "gaussian")), ExperimentConfig(epsilons=(1.0,))):
+        (group,) = asked(replace(TINY, experiment=experiment)).values()
+        titles = [one.title for one in unlike(group.variants, PARTS.reads)]
+        assert len(set(titles)) == len(titles) > 1
     assert list(plan(gaussian, 300, 10).stages) == [MEANS, SPREAD, "finetune"]
 
     def at(config: Config, eps: float) -> Config:
@@ -185,7 +201,6 @@ def test_kinds_are_compared_beside_each_other() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"augment": AugmentConfig(operations=2)}, r"^augment\.operations is 2, .*: give --augment\.operations 0$"),
         ({"experiment": ExperimentConfig(counts=(20,))}, r"^experiment\.counts is \(20,\), .*: leave one of them out$"),
         ({"experiment": ExperimentConfig(augment=(0, 2))}, r"^experiment\.augment is \(0, 2\), "),
         ({"central": CentralConfig(), "experiment": ExperimentConfig(kinds=("gaussian",), counts=(20,))},
@@ -195,6 +210,19 @@ def test_kinds_are_compared_beside_each_other() -> None:
 def test_what_goes_not_with_it_is_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         replace(TINY, **changes)
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize("name", PRESETS)
+def test_any_preset_takes_draws_which_are_never_augmented(name: str, kind: Kind) -> None:
+    config = replace(PRESETS[name], central=replace(PRESETS[name].central, kind=kind))
+    assert config.changes().operations == 0
+    assert ("augment.operations" in config.unread()) == (config.augment.operations > 0)
+    # Beside central images of another kind, which are.
+    both = replace(config, experiment=ExperimentConfig(kinds=("mean",)))
+    assert "augment.operations" not in both.unread()
+    asked_for = replace(PRESETS[name], augment=AugmentConfig(operations=2))
+    assert asked_for.changes().operations == 2 and "augment.operations" not in asked_for.unread()
 
 
 def test_bad_settings_are_refused() -> None:

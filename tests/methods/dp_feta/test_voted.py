@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import test_dp_feta
 import torch
 from exact_curves import gaussian_epsilon
+from torch import Tensor
 from what_is_said import honest
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import attacked, drawn_again, whole_run
@@ -38,7 +39,7 @@ from raysyn.train.loop import LoopConfig
 
 CENTRAL = CentralConfig(kind="evolution", draws=45)
 TINY = replace(
-    test_dp_feta.TINY, central=CENTRAL, augment=AugmentConfig(operations=0),
+    test_dp_feta.TINY, central=CENTRAL,
     source=SourceConfig(height=0.95, pen=0.2), votes=VotesConfig(rounds=3, candidates=8, blur=0.5),
     warmup=LoopConfig(iterations=2, batch_size=16),
     eval=replace(test_dp_feta.TINY.eval, classifiers=(), feature_epochs=0),
@@ -60,8 +61,17 @@ def run(config: Config, out: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Whose draws are changed by nothing, whatever is said of central images."""
+
+    def unchanged(self: AugmentConfig, images_BHWC: Tensor, seeds: Sequence[int]) -> Tensor:
+        assert not self.operations
+        return images_BHWC
+
+    assert TINY.augment.operations
     out = tmp_path_factory.mktemp("whole") / "run"
-    run(TINY, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AugmentConfig, "__call__", unchanged)
+        run(TINY, out)
     return out
 
 
@@ -162,7 +172,7 @@ def test_kinds_are_compared_beside_each_other() -> None:
     (group,) = asked(mean).values()
     found = {one.title: one.config for one in group.variants}
     voted = found["dp_feta_evolution, 10,000 draws"]
-    assert voted.augment.operations == 0 and list(plan(voted, 300, 10).stages) == [VOTES, "finetune"]
+    assert voted.changes().operations == 0 and list(plan(voted, 300, 10).stages) == [VOTES, "finetune"]
     other = replace(voted, budget=replace(voted.budget, epsilon=4.0))
     assert VOTES not in PARTS.reads.shared(other, voted), "a share of another budget is another noise"
     assert VOTES not in PARTS.reads.shared(replace(voted, votes=VotesConfig(rounds=2)), voted)
@@ -172,7 +182,6 @@ def test_kinds_are_compared_beside_each_other() -> None:
     ("changes", "sentence"),
     [
         ({"warmup": LoopConfig(iterations=0)}, r"^warmup\.iterations is 0, so that what central\.kind evolution"),
-        ({"augment": AugmentConfig(operations=2)}, r"central\.kind is evolution, whose draws are never augmented"),
         ({"experiment": ExperimentConfig(counts=(20,))}, r"^experiment\.counts is \(20,\), .*: leave one of them out$"),
         ({"source": SourceConfig(kind="public")}, r"^source\.kind is public, but dp_feta warms up on letters alone"),
         ({"central": CentralConfig(), "source": SourceConfig(kind="public"),
