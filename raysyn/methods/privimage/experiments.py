@@ -127,10 +127,11 @@ def learning(config: Config, layers: str) -> Config:
 
 
 def selecting(config: Config, ratio: float, classes: int, rows: int) -> Config:
-    """The same with so many of the public classes selected, k for each row of the histogram (table 8)."""
-    if ratio == 1:
-        return replace(config, pretraining="all")
+    """The same with so many of the public classes selected, k for each row of the histogram (table 8); with all of them
+    where that comes to all, which nothing need be asked for."""
     k = max(1, min(round(ratio * classes / rows), classes // rows))
+    if ratio == 1 or k * rows >= classes:
+        return replace(config, pretraining="all")
     return replace(config, semantic=replace(config.semantic, k=k, select=None))
 
 

@@ -40,7 +40,7 @@ from raysyn.methods.misfits import wide_clip
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.privimage import stages
 from raysyn.methods.privimage.config import Config, ExperimentConfig, plan
-from raysyn.methods.privimage.experiments import asked, wide
+from raysyn.methods.privimage.experiments import asked, selecting, wide
 from raysyn.methods.privimage.gan_config import GANModelConfig, GANPretrainConfig
 from raysyn.methods.privimage.models import new_denoiser, new_gan
 from raysyn.methods.privimage.presets import PRESETS
@@ -577,6 +577,13 @@ def test_layers_that_learn_are_compared_and_what_is_pre_trained_on_nothing_learn
 def test_a_clip_norm_for_all_weights_is_told_where_few_learn(layers: str, clip: float, told: str) -> None:
     doubts = wide_clip(SGDConfig(layers=layers, max_grad_norm=clip))
     assert len(doubts) == bool(told) and all(told in one for one in doubts)
+
+
+def test_a_share_that_comes_to_all_public_classes_is_all_of_them() -> None:
+    for ratio, k, what in ((0.05, 1, "selected"), (0.5, 2, "selected"), (0.9, 4, "all"), (1.0, 2, "all")):
+        one = selecting(TINY, ratio, 40, 10)
+        assert (one.pretraining, one.semantic.k if what == "selected" else k) == (what, k)
+    assert selecting(TINY, 0.97, 52, 10).semantic.k == 5
 
 
 def test_baselines_of_experiments_carry_their_own_names() -> None:
