@@ -4,7 +4,8 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import Tensor
 from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import attacked, whole_run
@@ -42,6 +44,7 @@ from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import load_saved
 from raysyn.screen.console import Console
+from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import NoiseConfig
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
@@ -68,6 +71,19 @@ def _small_pieces() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthesis, "CHUNK", 20)
         patch.setattr(sgd_config, "MARKS", 3)
+        yield
+
+
+@contextmanager
+def nothing_is_changed() -> Iterator[None]:
+    """Fails where an operation would change an image before a step of a warm-up."""
+
+    def unchanged(self: AugmentConfig, images_BHWC: Tensor, seeds: Sequence[int]) -> Tensor:
+        assert not self.operations
+        return images_BHWC
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AugmentConfig, "__call__", unchanged)
         yield
 
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import test_dp_feta
 from scipy import optimize, stats
-from torch import Tensor
 from what_is_said import honest
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import attacked, drawn_again, whole_run
@@ -57,15 +56,9 @@ def run(config: Config, out: Path) -> Any:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Whose draws are changed by nothing, whatever is said of central images."""
-
-    def unchanged(self: AugmentConfig, images_BHWC: Tensor, seeds: Sequence[int]) -> Tensor:
-        assert not self.operations
-        return images_BHWC
-
     assert TINY.augment.operations
     out = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AugmentConfig, "__call__", unchanged)
+    with test_dp_feta.nothing_is_changed():
         run(TINY, out)
     return out
 

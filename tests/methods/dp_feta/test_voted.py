@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pytest
 import test_dp_feta
 import torch
 from exact_curves import gaussian_epsilon
-from torch import Tensor
 from what_is_said import honest
 from what_leaves import PROMISE, Left, made_of_paid_answers, pinned
 from whole_run import attacked, drawn_again, whole_run
@@ -34,7 +33,6 @@ from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.votes import VOTES, VotesConfig
 from raysyn.runs.storage import load_saved
 from raysyn.screen import cli
-from raysyn.train.augment import AugmentConfig
 from raysyn.train.loop import LoopConfig
 
 CENTRAL = CentralConfig(kind="evolution", draws=45)
@@ -62,15 +60,9 @@ def run(config: Config, out: Path) -> Any:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Whose draws are changed by nothing, whatever is said of central images."""
-
-    def unchanged(self: AugmentConfig, images_BHWC: Tensor, seeds: Sequence[int]) -> Tensor:
-        assert not self.operations
-        return images_BHWC
-
     assert TINY.augment.operations
     out = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AugmentConfig, "__call__", unchanged)
+    with test_dp_feta.nothing_is_changed():
         run(TINY, out)
     return out
 
