@@ -213,6 +213,20 @@ def apart(machines: Any, folder: RunFolder) -> Any:
     return replace(machines, storage=place)
 
 
+def kept_settings(
+    config: Any, *, plan: Plan | None, judged_by: Sequence[str], facts: Mapping[str, Any] | None, tried: int
+) -> dict[str, Any]:
+    """What a run is continued with or not at all; arguments as those of `open_run`."""
+    known = dict(facts or {})
+    if plan is not None:
+        # Packages that calibrate otherwise must not continue a run.
+        known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
+    # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
+    apart = {*judged_by, "release", "chosen_among", "made_for", "audit"}
+    settings = {name: value for name, value in asdict(config).items() if name not in apart}
+    return settings | canaries.identity(tried, config) | known
+
+
 def open_run(
     command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
     plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
@@ -226,20 +240,17 @@ def open_run(
     so many units `tried` by a coin. Raises ValueError, in one sentence, for a folder of another run, machines that
     cannot be had and a total with no room.
     """
-    known = dict(facts or {})
-    if plan is not None:
-        # Packages that calibrate otherwise must not continue a run.
-        known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
-    settings = asdict(command.config)
-    judged = {name: settings.pop(name) for name in (*judged_by, "release") if name in settings}
-    # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
-    for said in ("chosen_among", "made_for", "audit"):
-        settings.pop(said, None)
-    settings |= canaries.identity(tried, command.config)
+    whole = asdict(command.config)
+    judged = {name: whole[name] for name in (*judged_by, "release") if name in whole}
+    told = kept_settings(command.config, plan=plan, judged_by=judged_by, facts=facts, tried=tried)
     opened = RunFolder.open(
-        command.out, method=method, preset=command.preset, config=settings | known,
-        data_fingerprint=dataset.fingerprint(), source_fingerprint=dataset.source_fingerprint,
-    )  # fmt: skip
+        command.out,
+        method=method,
+        preset=command.preset,
+        config=told,
+        data_fingerprint=dataset.fingerprint(),
+        source_fingerprint=dataset.source_fingerprint,
+    )
     folder = stack.enter_context(opened)
     if folder.sealed is not None:
         sealed.leave(folder, command, judged, console, book)

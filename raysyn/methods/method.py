@@ -15,7 +15,7 @@ from torch import Tensor
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, ends, misfits, network, unpaid_looks
 from raysyn.methods.class_shares import check_counted, say_few
-from raysyn.methods.common import Asked, Connect, Setting, open_run, say_empty, show_plan
+from raysyn.methods.common import Asked, Connect, Setting, kept_settings, open_run, say_empty, show_plan
 from raysyn.methods.declared import Declared
 from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
@@ -25,6 +25,7 @@ from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
+from raysyn.runs.refusals import holds_something, identity, refused
 from raysyn.screen.console import Console
 
 
@@ -143,6 +144,7 @@ class Method:
             if timed is not None:
                 timed(console, stages)
         if command.dry_run:
+            self._look_at_folder(command, console, prepared, tried)
             raise SystemExit(0)
         facts = {**prepared.facts, **source_of(self.run)}
         return open_run(
@@ -150,6 +152,17 @@ class Method:
             judged_by=self.judged_by, facts=facts, network=self.network, book=book, looks=looks,
             tried=tried,
         )  # fmt: skip
+
+    def _look_at_folder(self, command: Command, console: Console, prepared: Prepared, tried: int) -> None:
+        """Warn of a folder that the run itself would be refused."""
+        if not holds_something(command.out):
+            return
+        facts = {**prepared.facts, **source_of(self.run)}
+        told = kept_settings(command.config, plan=prepared.plan, judged_by=self.judged_by, facts=facts, tried=tried)
+        fingerprint = prepared.dataset.fingerprint()
+        wanted = identity(method=self.name, preset=command.preset, config=told, data_fingerprint=fingerprint)
+        if (why := refused(command.out, wanted)) is not None:
+            console.say(f"WARNING: the run itself would be refused: {why}")
 
     def looks(self, config: Any) -> tuple[str, ...]:
         """What of a run looks at real images and is paid for by nobody, for the account."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from raysyn.privacy.poisson import SECRET_BYTES
 from raysyn.runs.may_leave import FILES, FOLDERS
 from raysyn.runs.ownership import id_of, lock, make_private
-from raysyn.runs.refusals import RUN_JSON, refuse_another_run, refuse_strange_names, refuse_strangers
+from raysyn.runs.refusals import RUN_JSON, identity, refuse_another_run, refuse_strange_names, refuse_strangers
 from raysyn.runs.remote import Remote
 from raysyn.runs.storage import (
     assert_plain,
@@ -27,7 +27,6 @@ from raysyn.runs.storage import (
     write_atomically,
     write_folder,
 )
-from raysyn.runs.versions import version
 
 T = TypeVar("T")
 
@@ -74,15 +73,10 @@ class RunFolder:
         this one does not. ValueError (one sentence) when `out` holds another run, something
         that is no run, or a run that another process is working on; nothing is overwritten then.
         """
-        wanted = {
-            "raysyn": version(),
-            "method": method,
-            "preset": preset,
-            "data_fingerprint": data_fingerprint,
-            "config": json.loads(json.dumps(config, default=str)),
-        }
-        if source_fingerprint is not None:
-            wanted["source_fingerprint"] = source_fingerprint
+        wanted = identity(
+            method=method, preset=preset, config=config, data_fingerprint=data_fingerprint,
+            source_fingerprint=source_fingerprint,
+        )  # fmt: skip
         if (here := local_folder(str(out))) is not None:
             refuse_strangers(here)
             return cls._begin(here, None, wanted, unheeded, cpu_clock)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from raysyn.runs.storage import local_folder
+from raysyn.runs.versions import version
 
 RUN_JSON = "internal/run.json"
 """What a run is: method, config, fingerprint of its images."""
@@ -36,6 +40,39 @@ def _walk(out: Path) -> Iterator[Path]:
         yield path
         if path in (out / "release", out / "internal") and path.is_dir():
             yield from sorted(path.iterdir())
+
+
+def identity(
+    *, method: str, preset: str, config: dict[str, Any], data_fingerprint: str, source_fingerprint: str | None = None
+) -> dict[str, Any]:
+    """What is written in RUN_JSON of such a run, and compared with what is there."""
+    told = {
+        "raysyn": version(),
+        "method": method,
+        "preset": preset,
+        "data_fingerprint": data_fingerprint,
+        "config": json.loads(json.dumps(config, default=str)),
+    }
+    return told if source_fingerprint is None else told | {"source_fingerprint": source_fingerprint}
+
+
+def holds_something(out: str) -> bool:
+    """Whether there is a file or folder of this name on this machine; of an object store nobody asks."""
+    return (here := local_folder(out)) is not None and here.exists()
+
+
+def refused(out: str, wanted: dict[str, Any]) -> str | None:
+    """The sentence with which a folder of this machine would be refused to such a run, which is neither locked nor
+    changed; None where it would be taken. One on an object store is not looked at: None too."""
+    if (here := local_folder(out)) is None:
+        return None
+    try:
+        refuse_strangers(here)
+        if (there := here / RUN_JSON).is_file():
+            refuse_another_run(out, json.loads(there.read_text()), wanted)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 STANDS_FOR = {"weights": ("target.checkpoint",)}

@@ -20,7 +20,14 @@ def test_a_run_ends_with_a_report_and_a_quiet_console(tmp_path: Path) -> None:
         assert stage in shown
     assert "run/internal/report.html" in shown and "floor" not in shown
     assert json.loads((tmp_path / "run/release/certificate.json").read_text())["epsilon"] <= 10
-    assert "budget.epsilon = 10" in refusal(JOB, *TINY, "--out", tmp_path / "run", "--budget.epsilon", "3")
+    # A dry run tells the same of such a folder, and of none that goes on.
+    there, other = (*TINY, "--out", tmp_path / "run"), ("--budget.epsilon", "3")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    said = refusal(JOB, *there, *other)
+    assert "budget.epsilon = 10" in said and "would be refused" not in plan(JOB, *there)
+    told = plan(JOB, *there, *other)
+    assert told.endswith(f"WARNING: the run itself would be refused: {said.removeprefix('error: ').strip()}"), told
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import torch
 from raysyn.runs import folder as runs
 from raysyn.runs import ownership
 from raysyn.runs.folder import RunFolder
+from raysyn.runs.refusals import identity, refused
 from raysyn.runs.storage import write_atomically
 
 CONFIG = {"budget": {"epsilon": 10.0, "delta": None}, "seed": 0, "network": {"channels": (32, 64)}}
@@ -25,6 +26,12 @@ CONFIG = {"budget": {"epsilon": 10.0, "delta": None}, "seed": 0, "network": {"ch
 def start(out: Path, config: dict[str, Any] = CONFIG, fingerprint: str = "a" * 64, **more: Any) -> RunFolder:
     more = {"method": "dp_feta", "preset": "quick", **more}
     return RunFolder.open(out, config=config, data_fingerprint=fingerprint, **more)
+
+
+def would_be(out: Path, config: dict[str, Any] = CONFIG, fingerprint: str = "a" * 64, **more: Any) -> str | None:
+    """What is foretold of `start`."""
+    more = {"method": "dp_feta", "preset": "quick", **more}
+    return refused(str(out), identity(config=config, data_fingerprint=fingerprint, **more))
 
 
 def mode(path: Path) -> int:
@@ -182,7 +189,8 @@ def test_another_run_is_refused_in_one_sentence(tmp_path: Path, change: dict[str
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=sentence) as error:
         start(tmp_path, **change)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and would_be(tmp_path, **change) == str(error.value)
+    assert would_be(tmp_path) is None
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     start(tmp_path, preset="the same config under another name").close()
 
@@ -371,8 +379,9 @@ def test_texts_with_a_path_that_is_no_utf_8_are_written(tmp_path: Path) -> None:
 
 def test_strange_folder_is_refused_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ValueError, match=r"not empty and holds no run \(it has thesis\.txt\)"):
+    with pytest.raises(ValueError, match=r"not empty and holds no run \(it has thesis\.txt\)") as error:
         start(tmp_path)
+    assert would_be(tmp_path) == str(error.value) and would_be(tmp_path / "new") is None
     assert os.listdir(tmp_path) == ["thesis.txt"]
     with pytest.raises(ValueError, match="is a file"):
         start(tmp_path / "thesis.txt")
