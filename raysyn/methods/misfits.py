@@ -209,3 +209,12 @@ def wide_clip(config: SGDConfig) -> list[str]:
         f"finetune.max_grad_norm is {config.max_grad_norm:g}, but gradients of few weights (finetune.layers "
         f"{config.layers}) are shorter than those of all, so that the noise is larger than it need be: {advice}"
     ]
+
+
+def refuse_one_class(private: Images) -> None:
+    """ValueError where a teacher, whose labels are released, has nothing to tell apart."""
+    if private.classes == 1:
+        raise ValueError(
+            "all training images are of one class, which leaves the teacher, whose labels are released, nothing to "
+            "learn: give labels of several classes, or take another method, such as noisy_means or dp_feta"
+        )

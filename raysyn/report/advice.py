@@ -102,7 +102,7 @@ def _letters(content: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "Public images that resemble yours",
             "The public images were built-in letters, which are there to try the command. With them students of "
-            "dp_imgsyn on digits were 13 points below the floor (79.6 and 92.6 %, ε 10).",
+            "dp_imgsyn on digits were 19 points below the floor (76.9 and 95.7 %, ε 10).",
         )
 
 

@@ -182,10 +182,27 @@ def in_figures(terms: dict[str, Tensor], total: Tensor) -> dict[str, float]:
 MOST_STEPS, ENOUGH = 50, 0.9
 
 
-def enough_steps(losses: Sequence[float]) -> int:
-    """The fewest steps that bring 90 % of what all of them bring, given the total loss before each and after the last.
+def enough_steps(losses: Sequence[float], distances: Sequence[float], noise: float) -> int:
+    """The fewest steps that bring 90 % of what all of them bring, or after which images are no farther from the
+    statistics than these are from exact ones: from there on it is their noise that images would learn (Morozov's
+    discrepancy principle).
 
     Where the paper chose k by a student's accuracy on private test images, this looks at post-processing only.
+
+    Args:
+        losses: the total loss before each step and after the last.
+        distances: of these, equation 1 alone.
+        noise: what of it noise explains (`Layers.noise_alone`).
     """
     brought = losses[0] - min(losses)
-    return next(k for k, loss in enumerate(losses) if loss <= losses[0] - ENOUGH * brought)
+    enough = next(k for k, loss in enumerate(losses) if loss <= losses[0] - ENOUGH * brought)
+    return next((k for k, distance in enumerate(distances[:enough]) if distance <= noise), enough)
+
+
+def why_so_many(steps: int, distance: float, noise: float) -> str:
+    """Why `enough_steps` took these, after which images are at `distance`, for the console."""
+    if distance > noise:
+        return f"which brings nine tenths of what {MOST_STEPS} steps bring"
+    if steps:
+        return "after which images would learn the noise of the statistics"
+    return "because public images are as near to the statistics as their noise can tell: they are released as they are"

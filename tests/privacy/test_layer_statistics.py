@@ -127,6 +127,29 @@ def test_without_noise_and_clipping_they_are_the_means_and_variances_of_the_laye
         assert torch.allclose(variance, h.var((0, 2, 3), correction=0), atol=1e-3)
 
 
+@pytest.mark.parametrize("noise", [0.3, 30.0])
+def test_what_noise_explains_of_a_distance_is_how_far_exact_statistics_are(noise: float) -> None:
+    """Over 400 answers, whose exact variances are so large that none is cut off at 0."""
+    layers, n, runs = Layers([20, 10], [1.0, 4.0]), 50, 400
+    price = CONFIG.cost(n, noise)
+    m = [torch.linspace(-2, 2, channels, dtype=torch.float64) * scale for channels, scale in zip(
+        layers.channels, layers.scales, strict=True)]  # fmt: skip
+    second = [one.square() + 1e4 for one in m]
+    pairs = zip(m, second, layers.scales, strict=True)
+    whole = n * torch.cat([torch.cat([first, square]) / scale for first, square, scale in pairs]).numpy()
+    distances, told = [], []
+    for run in range(runs):
+        stream = Stream(run.to_bytes(32, "big"), "statistics")
+        found = ls.layer_statistics([whole], layers, CONFIG, price, stream, n).value
+        far = [(a.double() - first).square().sum() + (v.double() - 1e4).square().sum()
+               for (a, v), first in zip(found, m, strict=True)]  # fmt: skip
+        distances.append(float(sum(far)))
+        told.append(layers.noise_alone(CONFIG, price, n, found))
+    # Three and a half standard errors of both, wrong once in 2,000 such tests; the noise is fixed.
+    both = math.hypot(np.std(distances), np.std(told)) / math.sqrt(runs)
+    assert abs(np.mean(distances) - np.mean(told)) < 3.5 * both < 0.2 * np.mean(distances)
+
+
 @pytest.mark.parametrize("shards", [1, 2, 4])
 @pytest.mark.parametrize("epochs", [1.0, 4.0])
 def test_noise_is_added_once_for_each_answer_however_many_shards(shards: int, epochs: float) -> None:

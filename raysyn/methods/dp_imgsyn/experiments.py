@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,14 @@ def public_sets(config: Config) -> list[PublicConfig]:
     ]
 
 
+def called(sets: Sequence[PublicConfig]) -> list[str]:
+    """A name of each for tables: of a path its last part, unless two would be called the same."""
+    short = [" and ".join(Path(path).name for path in one.path) if one.path else " and ".join(one.name) for one in sets]
+    if len(set(short)) < len(short):
+        return [" and ".join(one.path or one.name) for one in sets]
+    return short
+
+
 def public_places(config: Config) -> list[int]:
     """Places of the public sets that the experiments need."""
     every = {one.public for group in asked(config).values() for one in group if one.alignment.start == "public"}
@@ -96,7 +105,7 @@ def _over_publics(config: Config) -> dict[str, list[Variant]]:
     """Over public sets and budgets."""
     experiment, own, with_ = config.experiment, config.alignment, partial(_with, config)
     found: dict[str, list[Variant]] = {}
-    names = [" and ".join(one.path or one.name) for one in public_sets(config)]
+    names = called(public_sets(config))
     places = [
         (epsilon, place, f"ε {epsilon:g}, {name}")
         for epsilon in dict.fromkeys((config.budget.epsilon, *experiment.epsilons))

@@ -50,7 +50,7 @@ from raysyn.methods.dp_imgsyn.units import (
     teacher_accuracy,
 )  # fmt: skip
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import few_steps
+from raysyn.methods.misfits import few_steps, refuse_one_class
 from raysyn.methods.releasing import release
 from raysyn.methods.soft_config import MOST_SHARED
 from raysyn.methods.synthesis import evaluate, judging
@@ -65,7 +65,7 @@ from raysyn.privacy.queries import layer_statistics
 from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
-from raysyn.train.alignment import MOST_STEPS, AlignmentConfig, Statistics, enough_steps
+from raysyn.train.alignment import LOSSES, MOST_STEPS, AlignmentConfig, Statistics, enough_steps, why_so_many
 from raysyn.train.naming import Naming
 
 SHARD = 1000
@@ -79,6 +79,7 @@ def prepare(config: Config) -> Prepared:
     cannot be."""
     dataset, public = load(config.data), None
     private = dataset.train
+    refuse_one_class(private)
     engines.refuse_unsupported(new_teacher(config, private))
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
@@ -124,7 +125,8 @@ def run(setting: PrivateSetting) -> Report:
 
     # From here on every released byte is post-processing of what the ledger was paid for.
     # Public images are aligned (3.2, algorithm 1), and the teacher labels them (3.3).
-    config = replace(config, alignment=with_steps(setting, teacher, wanted, public))
+    explained = layers.noise_alone(config.statistics, setting.plan.stages["statistics"], private.units, wanted)
+    config = replace(config, alignment=with_steps(setting, teacher, wanted, public, explained))
     setting = replace(setting, config=config)
     synthesis = synthesis_of(config, private)
     chosen = synthesis.chosen(public, private.units, config.synthetic)
@@ -213,8 +215,11 @@ def ask(
     return [(mean, variance) for mean, variance in setting.folder.stage(name, asked)]
 
 
-def with_steps(setting: PrivateSetting, teacher: Teacher, wanted: Statistics, public: Public | None) -> AlignmentConfig:
-    """The alignment with its number of steps: where none is given, chosen on a few batches."""
+def with_steps(
+    setting: PrivateSetting, teacher: Teacher, wanted: Statistics, public: Public | None, noise: float
+) -> AlignmentConfig:
+    """The alignment with its number of steps: where none is given, chosen on a few batches, and no more than down to
+    the `noise` of what is wanted."""
     own = setting.config.alignment
     if own.iterations is not None:
         return own
@@ -226,8 +231,9 @@ def with_steps(setting: PrivateSetting, teacher: Teacher, wanted: Statistics, pu
     tried = setting.folder.stage(
         "steps", lambda: joined(setting.compute.map(align_some, synthesis.units(few), name="steps", shared=shared))
     )
-    steps = enough_steps(tried["losses"][..., -1].mean(0).tolist())
-    setting.console.stage("steps", f"k = {steps}, which brings nine tenths of what {MOST_STEPS} steps bring")
+    losses, distances = (tried["losses"][..., term].mean(0).tolist() for term in (-1, LOSSES.index("feature")))
+    steps = enough_steps(losses, distances, noise)
+    setting.console.stage("steps", f"k = {steps}, {why_so_many(steps, distances[steps], noise)}")
     return replace(own, iterations=steps)
 
 

@@ -95,9 +95,25 @@ class Layers:
 
     def noise_to_signal(self, config: StatisticsConfig, cost: Cost, n: int) -> list[float]:
         """Per layer, the expected norm of the noise in the means over `n` images, beside |v_l| of a public image."""
+        return [self._std(config, cost, n) * math.sqrt(2 * channels) for channels in self.channels]
+
+    def noise_alone(
+        self, config: StatisticsConfig, cost: Cost, n: int, answer: Sequence[tuple[Tensor, Tensor]]
+    ) -> float:
+        """How far, by equation 1, exact statistics would be from such an `answer` of them: an unbiased estimate of the
+        expected square of its noise over all layers. With noise e of the mean m and f of the second moment, variances
+        are wrong by f - 2 m e - e^2. That they are cut off at 0, and what clipping changes, is left out."""
+        std, found = self._std(config, cost, n), 0.0
+        for (mean, _), scale in zip(answer, self.scales, strict=True):
+            square = (std * scale) ** 2
+            # 2 s + 4 m^2 s + 3 s^2 of the exact m, for which mean^2 stands, which is larger by s.
+            found += float((square * (2 + 4 * mean.double().square() - square)).sum())
+        return found
+
+    def _std(self, config: StatisticsConfig, cost: Cost, n: int) -> float:
+        """Of the noise in each mean over `n` images, as a share of its layer's scale."""
         assert cost.noise_multiplier is not None
-        each = cost.noise_multiplier * self.sensitivity(config) / (cost.sampling_rate * math.sqrt(cost.steps) * n)
-        return [each * math.sqrt(2 * channels) for channels in self.channels]
+        return cost.noise_multiplier * self.sensitivity(config) / (cost.sampling_rate * math.sqrt(cost.steps) * n)
 
 
 @torch.no_grad()

@@ -401,18 +401,32 @@ def test_students_learn_at_the_papers_temperature() -> None:
 
 
 def test_steps_are_chosen_by_what_was_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert alignment.enough_steps([10.0, 5.0, 2.0, 1.5, 1.0]) == 3
-    assert alignment.enough_steps([10.0, 11.0, 12.0]) == 0 and alignment.enough_steps([3.0]) == 0
+    falling = [10.0, 5.0, 2.0, 1.5, 1.0]
+    assert alignment.enough_steps(falling, falling, 0.0) == 3
+    assert alignment.enough_steps([10.0, 11.0, 12.0], [1.0] * 3, 0.0) == 0
+    assert alignment.enough_steps([3.0], [3.0], 0.0) == 0
+    # No further than down to the noise, of the distance alone.
+    for noise, steps in ((4.9, 2), (5.0, 1), (9.9, 1), (10.0, 0), (1e9, 0), (1.2, 3)):
+        assert alignment.enough_steps(falling, falling, noise) == steps, noise
+    assert alignment.enough_steps(falling, [4.0, 3.0, 2.0, 1.0, 0.0], 3.5) == 1
     chosen = replace(TINY.alignment, iterations=None)
     config = replace(TINY, alignment=chosen, students=(), dissimilarity=replace(TINY.dissimilarity, images=0))
     config = replace(config, eval=UNJUDGED)
     assert dp_imgsyn.MOST_STEPS == 50
     monkeypatch.setattr(dp_imgsyn, "MOST_STEPS", 15)
+    noises = []
+
+    def spied(losses: list[float], distances: list[float], noise: float) -> int:
+        noises.append(noise)
+        return alignment.enough_steps(losses, distances, noise)
+
+    monkeypatch.setattr(dp_imgsyn, "enough_steps", spied)
     run(config, tmp_path / "run")
     stages = tmp_path / "run" / "internal" / "stages"
-    tried = load_saved(stages / "steps.pt")["losses"][..., -1].mean(0)
+    tried = load_saved(stages / "steps.pt")["losses"].mean(0)
     steps = load_saved(stages / "align.pt")["losses"].shape[1] - 1
-    assert len(tried) == 16 and steps == alignment.enough_steps(tried.tolist()) > 0
+    assert len(tried) == 16 and noises[0] > 0
+    assert steps == alignment.enough_steps(tried[:, -1].tolist(), tried[:, 0].tolist(), noises[0])
     made_of_paid_answers(run, dp_imgsyn, config, tmp_path / "run", tmp_path / "other", monkeypatch)
 
 
@@ -551,3 +565,18 @@ def test_low_pass_noise_is_gaussian_noise_after_a_blur() -> None:
     assert torch.allclose(blurred[:, :, 1:-1, 1:-1], by_hand, atol=1e-5)
     # 128,000 numbers: five standard errors.
     assert abs(float(plain.std()) - 1) < 5 / (2 * 128_000) ** 0.5
+
+
+def test_public_sets_are_called_by_their_files_unless_two_are_called_the_same() -> None:
+    def called(*paths: tuple[str, ...]) -> list[str]:
+        return experiments.called([PublicConfig(path=one) if one else PublicConfig() for one in paths])
+
+    assert called((), ("/mnt/x/a.parquet",), ("b", "c/d.npz")) == ["glyphs", "a.parquet", "b and d.npz"]
+    assert called(("x/a.parquet",), ("y/a.parquet",)) == ["x/a.parquet", "y/a.parquet"]
+
+
+def test_images_of_one_class_are_refused_before_anything_is_priced() -> None:
+    config = replace(TINY, data=replace(TINY.data, labels=False))
+    with pytest.raises(ValueError, match=r"^all training images are of one class, which leaves the teacher") as error:
+        dp_imgsyn.prepare(config)
+    assert "\n" not in str(error.value)
