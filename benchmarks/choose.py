@@ -49,6 +49,7 @@ TWO_CLASSES = (("pneumoniamnist", 3000), ("pneumoniamnist", 1000))
 EPSILONS = (3.0, 10.0, 1.0)
 QUICK = ("dp_merf", "dp_mepf", "evolution", "dp_prototypes")
 SLOW = ("dp_feta", "privimage", "dp_imgsyn")
+FURTHER = ("dp_kernel", "p3gm", "dp_ntk")
 GREY = ("fashion_mnist", "medical_mnist")
 MIDDLE, FEW = (tuple((data, n) for data in (*GREY, "cifar10")) for n in (3000, 1000))
 MANY = (("fashion_mnist", 10_000), ("cifar10", 10_000), ("medical_mnist_64", 3000))
@@ -76,6 +77,8 @@ def cases() -> Iterator[Case]:
     yield from trained(3000, 3.0, ("cifar10",), SLOW)
     yield from trained(3000, 3.0, GREY, SLOW)
     yield from (case for seed in (1, 2) for case in plain(seed, everywhere))
+    for epsilon in EPSILONS:
+        yield from trained(3000, epsilon, (*GREY, "cifar10"), FURTHER)
     for n, epsilon in ((3000, 10.0), (1000, 3.0), (3000, 1.0), (1000, 10.0), (1000, 1.0)):
         yield from (case for seed in (0, 1, 2) for case in trained(n, epsilon, (*GREY, "cifar10"), ("dp_merf",), seed))
         yield from trained(n, epsilon, (*GREY, "cifar10"), QUICK)

@@ -111,7 +111,7 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     case = Case(
         facts=Facts(n=units, shape=shape, classes=classes), budget=budget, minutes=config.minutes,
         workers=workers(flags.on) or 1, public=config.has_public, begun=begun(flags.out),
-        synthetic=config.synthetic,
+        synthetic=config.synthetic, named=config.method,
     )  # fmt: skip
     choice = choose(case)
     made = choice.picked.setting

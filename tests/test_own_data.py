@@ -75,6 +75,16 @@ def test_a_run_that_was_begun_goes_on_whatever_would_be_picked_now(tmp_path: Pat
         own_data.pick("digits", [*TINY, "--out", str(out)])
 
 
+def test_a_method_that_is_named_gets_the_settings_that_fit(tmp_path: Path) -> None:
+    picked = own_data.pick("digits", [*TINY, "--out", str(tmp_path / "run"), "--method", "dp_kernel"])
+    assert picked.entry.name == "dp_kernel" and picked.command.config.rounds.batch_size == 20
+    assert "--method" not in picked.words
+    (tmp_path / "run/internal").mkdir(parents=True)
+    (tmp_path / "run/internal/run.json").write_text(json.dumps({"method": "dp_feta"}))
+    with pytest.raises(ValueError, match="method is dp_kernel, but the folder holds a run of dp_feta"):
+        own_data.pick("digits", [*TINY, "--out", str(tmp_path / "run"), "--method", "dp_kernel"])
+
+
 def test_flags_reach_the_run(tmp_path: Path) -> None:
     kept = ["--budget.account", str(tmp_path / "kept it"), "--budget.total=20"]
     words = [

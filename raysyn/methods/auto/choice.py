@@ -31,6 +31,13 @@ class Case:
     """Method of the run that is to go on, which decides."""
     synthetic: int | None = None
     """Images to make; by default as many as fit these."""
+    named: str | None = None
+    """Method to take, whatever was measured."""
+
+    @property
+    def settled(self) -> str | None:
+        """The method, where there is nothing to pick."""
+        return self.begun or self.named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +81,12 @@ class Choice:
 
 def choose(case: Case) -> Choice:
     """The method whose mean was furthest above the floor on the measured cases nearest to this one; the floor's own
-    where none was so by `MARGIN`. ValueError where there is no time for any, or no promise."""
+    where none was so by `MARGIN`. ValueError where there is no time for any, no promise, or no such method."""
+    if case.named is not None:
+        check_named(case)
     found = tuple(_candidate(method, case) for method in (*ALONE, *WITH_PUBLIC) if _near(method, case))
-    if case.begun is not None:
-        picked = next(one for one in found if one.method == case.begun)
+    if case.settled is not None:
+        picked = next(one for one in found if one.method == case.settled)
         return Choice(picked=picked, all=found, outside=outside(picked, case))
     fitting = [one for one in found if one.fits]
     if not fitting:
@@ -90,6 +99,20 @@ def choose(case: Case) -> Choice:
     quickest = next((one for one in fitting if one.method == FLOOR), fitting[0])
     picked = max(better, key=lambda one: one.gain, default=quickest)
     return Choice(picked=picked, all=found, outside=outside(picked, case))
+
+
+def check_named(case: Case) -> None:
+    """ValueError, in one sentence, for a method that cannot be taken."""
+    known = [method for method in (*ALONE, *WITH_PUBLIC) if _near(method, case)]
+    if case.named not in known:
+        raise ValueError(f"method is {case.named}, which auto does not know: give one of {', '.join(known)}")
+    if case.begun not in (None, case.named):
+        raise ValueError(
+            f"method is {case.named}, but the folder holds a run of {case.begun}, which would go on: leave it out, or "
+            "give another folder"
+        )
+    if case.named in WITH_PUBLIC and not case.public:
+        raise ValueError(f"method is {case.named}, which needs public images: name some, by --public.path or .name")
 
 
 def _candidate(method: str, case: Case) -> Candidate:

@@ -66,6 +66,8 @@ class Config:
     """Failure probability of the promise, below 1/n for n training images; by default 1/(n ln n)."""
     minutes: float = 30.0
     """Time that the run should take here."""
+    method: str | None = None
+    """Take this method, with the settings that fit your images and budget; by default the one that is picked."""
     data: ShapeConfig = field(default_factory=ShapeConfig)
     public: PublicConfig = field(default_factory=lambda: PublicConfig(name=()))
     """Public images that resemble yours, for the methods that learn from them; by default none."""

@@ -16,7 +16,7 @@ from raysyn.metrics.utility import Name
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.central import CentralConfig, mean_query
 
-ALONE = ("noisy_means", "dp_merf", "dp_feta")
+ALONE = ("noisy_means", "dp_merf", "dp_ntk", "dp_kernel", "p3gm", "dp_feta")
 WITH_PUBLIC = ("evolution", "dp_mepf", "privimage", "dp_imgsyn", "dp_prototypes")
 """Methods that auto knows: those that need nothing, and those that need public images."""
 STEPS, BATCH = 250, 256
@@ -28,6 +28,8 @@ JUDGING: dict[str, Any] = {"classifiers": JUDGES, "epochs": 8, "learning_rate": 
 """How what was made is judged: in little time, and everywhere alike."""
 MATCHING = 1_000
 """Steps of a generator that learns to have noisy means of features."""
+ROUND = 0.1
+"""Share of the images that DP-Kernel asks in a round."""
 QUERY_SHARE = 0.05
 """Of the budget, for PrivImage's question which public classes resemble the images."""
 
@@ -71,16 +73,22 @@ def setting(method: str, facts: Facts, budget: Budget) -> Setting:
         return Setting(method=method, preset=either, flags=made | own)
     if method in ("noisy_means", "evolution"):
         return Setting(method=method, preset=either, flags=made)
-    if method in ("dp_merf", "dp_mepf"):
+    if method in ("dp_merf", "dp_ntk", "dp_mepf"):
         preset = either if method == "dp_mepf" else "cpu-fashion_mnist"
         return Setting(method=method, preset=preset, flags=made | {"training.iterations": str(MATCHING)})
+    if method == "dp_kernel":
+        asked = {"rounds.batch-size": str(max(1, round(ROUND * facts.n)))}
+        return Setting(method=method, preset="cpu-fashion_mnist", flags=made | asked)
     batch = max(1, min(BATCH, facts.n // 2))
     epochs = f"{STEPS * batch / facts.n:.4g}"
     steps = {"batch-size": str(batch), "epochs": epochs}
     if method == "dp_imgsyn":
-        flags = {f"training.{name}": value for name, value in steps.items()}
+        # As many steps of the alignment as the noise of the statistics bears.
+        flags = {f"training.{name}": value for name, value in steps.items()} | {"alignment.iterations": "None"}
         return Setting(method=method, preset="cpu-fashion_mnist", flags=made | flags)
     flags = {f"finetune.{name}": value for name, value in steps.items()}
+    if method == "p3gm":
+        return Setting(method=method, preset="cpu-fashion_mnist", flags=made | flags)
     if method == "privimage":
         noise = bearable_noise(budget, facts.n, 1, QUERY_SHARE)
         flags |= {"semantic.noise-multiplier": f"{noise:.3g}", "pretrain.iterations": "1000"}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from raysyn.methods.auto.choice import MARGIN, Candidate, Case, Choice
+from raysyn.methods.auto.choice import MARGIN, Candidate, Case, Choice, choose
 from raysyn.methods.auto.settings import JUDGES, WITH_PUBLIC
 from raysyn.methods.auto.table import FLOOR, Cell, cells, floor_of
 from raysyn.privacy.cost import FEWEST
@@ -55,6 +56,8 @@ def why(choice: Choice, case: Case) -> str:
     where = f"on the measured images nearest to yours ({_listed([cell.told for cell in picked.near])})"
     if case.begun is not None:
         return "the folder holds a run of it, which goes on"
+    if case.named is not None:
+        return f"you named it; {_instead(picked, case)}"
     if picked.method != FLOOR:
         return f"{where} it was {_points(picked.gain)} the floor, {FLOOR}, and no other that fits was further above"
     if not others:
@@ -62,6 +65,21 @@ def why(choice: Choice, case: Case) -> str:
     best = max(others, key=lambda one: one.gain)
     margin = f"{100 * MARGIN:g} points above it"
     return f"{where} no other method that fits was {margin} ({best.method} came nearest, {_points(best.gain)} it)"
+
+
+def _instead(picked: Candidate, case: Case) -> str:
+    """What would have been picked."""
+    try:
+        other = choose(replace(case, named=None)).picked
+    except ValueError:
+        return "nothing else fits in that time"
+    if other.method == picked.method:
+        return "it would have been picked too"
+    gain = other.gain - picked.gain
+    return (
+        f"by itself auto would take {other.method}, which was {100 * abs(gain):.1f} points "
+        f"{'further above' if gain >= 0 else 'less above'} the floor on what was measured"
+    )
 
 
 def expected(picked: Candidate, case: Case) -> list[str]:

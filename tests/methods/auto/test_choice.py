@@ -15,7 +15,7 @@ from raysyn.data.images import Images
 from raysyn.methods import catalogue
 from raysyn.methods.auto import choice, table, told
 from raysyn.methods.auto.choice import MARGIN, Case, choose
-from raysyn.methods.auto.settings import ALONE, JUDGES, LEAST, MATCHING, MOST, STEPS, WITH_PUBLIC, Facts, setting
+from raysyn.methods.auto.settings import ALONE, JUDGES, LEAST, MATCHING, MOST, ROUND, STEPS, WITH_PUBLIC, Facts, setting
 from raysyn.methods.auto.table import FLOOR, Cell, cells, floor_of, runs
 from raysyn.methods.misfits import DROWNED, noise_of
 from raysyn.privacy.cost import Budget
@@ -77,6 +77,31 @@ def test_the_best_that_fits_is_picked(rows: list[Cell]) -> None:
     with pytest.raises(ValueError, match=r"^minutes is 10, but the quickest method takes about"):
         choose(case(minutes=10, synthetic=3_000_000))
     assert choose(case(synthetic=70)).picked.setting.flags["synthetic"] == "70"
+
+
+def test_a_method_that_is_named_is_taken_with_its_settings_and_what_else_was_measured_is_told(
+    rows: list[Cell],
+) -> None:
+    def said(**more: Any) -> str:
+        return told.why(choose(asked := case(**more)), asked)
+
+    by_name = choose(case(named="dp_feta", minutes=10)).picked
+    assert by_name.method == "dp_feta" and by_name.setting == choose(case(begun="dp_feta")).picked.setting
+    # Also where it would take longer, was below another or was not measured on such images.
+    assert said(named="dp_feta", minutes=10).endswith("take noisy_means, which was 10.0 points less above the floor on "
+                                                      "what was measured")  # fmt: skip
+    assert said(named="dp_feta") == "you named it; it would have been picked too"
+    assert "take privimage, which was 10.0 points further above the floor" in said(named="dp_feta", public=True)
+    assert said(named="dp_feta", minutes=0.1) == "you named it; nothing else fits in that time"
+    assert choose(case(named="dp_feta", channels=3)).outside == ("it was measured on no colour images",)
+    for wrong, words in (
+        ({"named": "pigan"}, "method is pigan, which auto does not know: give one of noisy_means, dp_feta, privimage$"),
+        ({"named": "privimage"}, "method is privimage, which needs public images"),
+        ({"named": "dp_feta", "begun": FLOOR}, "method is dp_feta, but the folder holds a run of noisy_means"),
+    ):
+        with pytest.raises(ValueError, match=f"^{words}"):
+            choose(case(**wrong))
+    assert choose(case(named="dp_feta", begun="dp_feta")).picked.method == "dp_feta"
 
 
 def test_less_than_the_margin_is_not_better(rows: list[Cell]) -> None:
@@ -241,10 +266,13 @@ def test_settings_are_taken_by_their_method_and_take_enough_steps(
     entry = catalogue.find(method)
     command = cli.read(entry.presets(), made.words()[1:], machines=entry.machines(), prog=method, seal=True)
     assert LEAST <= command.config.synthetic <= MOST
-    assert method in (FLOOR, "evolution", "dp_merf", "dp_mepf", "dp_feta", "privimage", "dp_imgsyn", "dp_prototypes")
-    if method in ("dp_merf", "dp_mepf"):
+    trained, one_answer = ("dp_feta", "privimage", "dp_imgsyn", "p3gm"), ("dp_merf", "dp_ntk", "dp_mepf")
+    assert method in (*trained, *one_answer, FLOOR, "evolution", "dp_kernel", "dp_prototypes")
+    if method in one_answer:
         assert command.config.training.iterations == MATCHING
-    if method in ("dp_feta", "privimage", "dp_imgsyn"):
+    if method == "dp_kernel":
+        assert command.config.rounds.cost(n).sampling_rate == pytest.approx(ROUND, rel=0.05)
+    if method in trained:
         group = command.config.training if method == "dp_imgsyn" else command.config.finetune
         assert 0.9 * STEPS <= group.cost(n).steps <= 1.1 * STEPS
     if method == "dp_feta" and command.config.central.count:
