@@ -14,7 +14,7 @@ from raysyn.methods.catalogue import METHODS as METHODS_LISTED
 from raysyn.methods.leaderboard.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "raysyn/methods").glob("*/README.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "raysyn/methods").glob("*/README.md")])
 METHODS = {path.stem for path in (ROOT / "jobs").glob("*.py")} - {"leaderboard", "lira"}
 
 
@@ -45,6 +45,12 @@ def test_the_readme_is_short_and_leads_to_every_page_and_card() -> None:
     linked = {ROOT / link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text)}
     cards = {ROOT / "raysyn/methods" / name / "README.md" for name in METHODS}
     assert linked >= {*(ROOT / "docs").glob("*.md"), *cards, ROOT / "LICENSE", ROOT / "SECURITY.md"}
+
+
+def test_results_lead_to_every_board() -> None:
+    index = ROOT / "docs/results.md"
+    linked = {index.parent / link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", index.read_text())}
+    assert linked >= {*(ROOT / "docs/results").glob("*.md")}
 
 
 def test_the_site_names_every_page_once() -> None:

@@ -22,7 +22,7 @@ from raysyn.screen.flags import assigned
 from raysyn.screen.flags import flags_of as flags_in
 
 CARDS = sorted((ROOT / "raysyn/methods").glob("*/README.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *CARDS]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")), *CARDS]
 # What that page says to type needs the package that it builds: tests/examples does it.
 PAGES.remove(ROOT / "docs/own_method.md")
 JOBS = {path.stem for path in (ROOT / "jobs").glob("*.py")}

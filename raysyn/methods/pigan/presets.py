@@ -27,6 +27,8 @@ _PAPER = Config(
         equal_lambda=5.0,
         privgan_lambdas=(0.0, 0.01, 0.1, 1.0, 10.0, 20.0),
         epsilons=(1.0, 10.0, 100.0),
+        # "Different clipping and noise levels" (5.2.3), of which the paper says no more.
+        clips=(0.1, 1.0),
         fewer_epochs=100,
         fewer_images=0.75,
         splits=10,
