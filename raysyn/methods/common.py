@@ -244,13 +244,9 @@ def open_run(
     judged = {name: whole[name] for name in (*judged_by, "release") if name in whole}
     told = kept_settings(command.config, plan=plan, judged_by=judged_by, facts=facts, tried=tried)
     opened = RunFolder.open(
-        command.out,
-        method=method,
-        preset=command.preset,
-        config=told,
-        data_fingerprint=dataset.fingerprint(),
+        command.out, method=method, preset=command.preset, config=told, data_fingerprint=dataset.fingerprint(),
         source_fingerprint=dataset.source_fingerprint,
-    )
+    )  # fmt: skip
     folder = stack.enter_context(opened)
     if folder.sealed is not None:
         sealed.leave(folder, command, judged, console, book)

@@ -25,7 +25,7 @@ from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
-from raysyn.runs.refusals import holds_something, identity, refused
+from raysyn.runs.refusals import identity, refused
 from raysyn.screen.console import Console
 
 
@@ -155,12 +155,13 @@ class Method:
 
     def _look_at_folder(self, command: Command, console: Console, prepared: Prepared, tried: int) -> None:
         """Warn of a folder that the run itself would be refused."""
-        if not holds_something(command.out):
-            return
-        facts = {**prepared.facts, **source_of(self.run)}
-        told = kept_settings(command.config, plan=prepared.plan, judged_by=self.judged_by, facts=facts, tried=tried)
-        fingerprint = prepared.dataset.fingerprint()
-        wanted = identity(method=self.name, preset=command.preset, config=told, data_fingerprint=fingerprint)
+
+        def wanted() -> dict[str, Any]:
+            facts = {**prepared.facts, **source_of(self.run)}
+            told = kept_settings(command.config, plan=prepared.plan, judged_by=self.judged_by, facts=facts, tried=tried)
+            fingerprint = prepared.dataset.fingerprint()
+            return identity(method=self.name, preset=command.preset, config=told, data_fingerprint=fingerprint)
+
         if (why := refused(command.out, wanted)) is not None:
             console.say(f"WARNING: the run itself would be refused: {why}")
 

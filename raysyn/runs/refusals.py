@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +56,17 @@ def identity(
     return told if source_fingerprint is None else told | {"source_fingerprint": source_fingerprint}
 
 
-def holds_something(out: str) -> bool:
-    """Whether there is a file or folder of this name on this machine; of an object store nobody asks."""
-    return (here := local_folder(out)) is not None and here.exists()
-
-
-def refused(out: str, wanted: dict[str, Any]) -> str | None:
-    """The sentence with which a folder of this machine would be refused to such a run, which is neither locked nor
-    changed; None where it would be taken. One on an object store is not looked at: None too."""
+def refused(out: str, wanted: Callable[[], dict[str, Any]]) -> str | None:
+    """The sentence with which a folder of this machine would be refused to a run of that `identity`, which is asked for
+    where there is another one; nothing is locked or changed. None where it would be taken. One on an object store is
+    not looked at: None too."""
     if (here := local_folder(out)) is None:
         return None
     try:
         refuse_strangers(here)
         if (there := here / RUN_JSON).is_file():
-            refuse_another_run(out, json.loads(there.read_text()), wanted)
-    except ValueError as error:
+            refuse_another_run(out, json.loads(there.read_text()), wanted())
+    except (ValueError, OSError) as error:
         return str(error)
     return None
 

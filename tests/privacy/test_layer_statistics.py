@@ -150,6 +150,17 @@ def test_what_noise_explains_of_a_distance_is_how_far_exact_statistics_are(noise
     assert abs(np.mean(distances) - np.mean(told)) < 3.5 * both < 0.2 * np.mean(distances)
 
 
+@pytest.mark.parametrize("noise", [1e-3, 1.0, 1e3, 1e6])
+def test_what_noise_explains_is_no_less_than_of_means_of_zero(noise: float) -> None:
+    layers, price = Layers([3, 2], [1.0, 4.0]), CONFIG.cost(50, noise)
+    none = [(torch.zeros(channels), torch.zeros(channels)) for channels in layers.channels]
+    std = noise * 1.5 * math.sqrt(2) / 50
+    least = sum(channels * (std * scale) ** 2 * (2 + 3 * (std * scale) ** 2) for channels, scale in ((3, 1), (2, 4)))
+    assert layers.noise_alone(CONFIG, price, 50, none) == pytest.approx(least)
+    far = [(mean + 100 * std, variance) for mean, variance in none]
+    assert layers.noise_alone(CONFIG, price, 50, far) > least
+
+
 @pytest.mark.parametrize("shards", [1, 2, 4])
 @pytest.mark.parametrize("epochs", [1.0, 4.0])
 def test_noise_is_added_once_for_each_answer_however_many_shards(shards: int, epochs: float) -> None:

@@ -31,7 +31,7 @@ def start(out: Path, config: dict[str, Any] = CONFIG, fingerprint: str = "a" * 6
 def would_be(out: Path, config: dict[str, Any] = CONFIG, fingerprint: str = "a" * 64, **more: Any) -> str | None:
     """What is foretold of `start`."""
     more = {"method": "dp_feta", "preset": "quick", **more}
-    return refused(str(out), identity(config=config, data_fingerprint=fingerprint, **more))
+    return refused(str(out), lambda: identity(config=config, data_fingerprint=fingerprint, **more))
 
 
 def mode(path: Path) -> int:

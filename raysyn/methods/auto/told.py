@@ -68,18 +68,17 @@ def why(choice: Choice, case: Case) -> str:
 
 
 def _instead(picked: Candidate, case: Case) -> str:
-    """What would have been picked."""
+    """What would have been picked, and how both were, each on the measured images nearest to the case."""
     try:
         other = choose(replace(case, named=None)).picked
     except ValueError:
         return "nothing else fits in that time"
     if other.method == picked.method:
         return "it would have been picked too"
-    gain = other.gain - picked.gain
-    return (
-        f"by itself auto would take {other.method}, which was {100 * abs(gain):.1f} points "
-        f"{'further above' if gain >= 0 else 'less above'} the floor on what was measured"
-    )
+    near = [one for one in (other, picked) if one.method != FLOOR and one.measured]
+    known = [f"{one.method} was {_points(one.gain)} the floor, {FLOOR}" for one in near]
+    where = f"; on the measured images nearest to yours {_listed(known)}" if known else ""
+    return f"by itself auto would take {other.method}{where}"
 
 
 def expected(picked: Candidate, case: Case) -> list[str]:

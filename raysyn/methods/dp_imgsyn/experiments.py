@@ -87,7 +87,13 @@ def asked(config: Config) -> dict[str, list[Variant]]:
     found: dict[str, list[Variant]] = {}
     if experiment.iterations:
         found["iterations"] = [with_(f"k = {k}", {"iterations": k}) for k in sorted(set(experiment.iterations))]
-    return found | _over_publics(config) | _over_losses(config)
+    return found | _over_publics(config) | _over_losses(replace(config, alignment=with_a_step(config.alignment)))
+
+
+def with_a_step(own: AlignmentConfig) -> AlignmentConfig:
+    """The run's own, or with one step where it takes none: else there was nothing to compare without alignment, nor
+    terms of the loss."""
+    return replace(own, iterations=1) if own.iterations == 0 else own
 
 
 def _with(
@@ -115,7 +121,7 @@ def _over_publics(config: Config) -> dict[str, list[Variant]]:
         found["public"] = [
             with_(f"{title}, k = {k}", {"iterations": k, "start": "public"}, epsilon, place)
             for epsilon, place, title in places
-            for k in dict.fromkeys((0, own.iterations))
+            for k in dict.fromkeys((0, with_a_step(own).iterations))
         ]
     if experiment.students:
         found["students"] = [

@@ -103,8 +103,9 @@ def prepare(config: Config) -> Prepared:
             )
     released = len(synthesis_of(config, private).chosen(public, private.units, config.synthetic))
     check_measures(config.eval, private.classes, synthetic=released, train=len(private))
-    # Other public images are another run.
+    # Other public images are another run, and so is another rule for the steps: what is stored has its own number.
     facts = {} if public is None else {"public": public.train.fingerprint()}
+    facts |= {"alignment.stop": "noise"} if config.alignment.iterations is None else {}
     doubts = few_steps(planned, "teacher", private.units, "training")
     return Prepared(dataset=dataset, plan=planned, more=Publics(public, publics), facts=facts, doubts=doubts)
 
@@ -146,7 +147,7 @@ def run(setting: PrivateSetting) -> Report:
         **in_figures(teachers, tables),
     }  # fmt: skip
     parts = [
-        about_teacher(config, own), asked_of_layers(config, layers, noise), losses_over_steps(told, config.alignment),
+        about_teacher(config, own), asked_of_layers(config, layers, noise), *losses_over_steps(told, config.alignment),
         *look_alike(alike), *compared(teachers, tables), *([in_the_plane(setting)] if config.experiment.plane else []),
     ]  # fmt: skip
     audit = canary_attack.attack(setting, released, privacy, partial(surprise, teacher))
@@ -223,10 +224,9 @@ def with_steps(
     own = setting.config.alignment
     if own.iterations is not None:
         return own
-    synthesis = replace(
-        synthesis_of(setting.config, setting.dataset.train), alignment=replace(own, iterations=MOST_STEPS)
-    )
-    few = synthesis.chosen(public, len(setting.dataset.train), CHOOSE_ON * own.batch_size)
+    private = setting.dataset.train
+    synthesis = replace(synthesis_of(setting.config, private), alignment=replace(own, iterations=MOST_STEPS))
+    few = synthesis.chosen(public, len(private), CHOOSE_ON * own.batch_size)
     shared = (teacher, [list(pair) for pair in wanted], public, synthesis)
     tried = setting.folder.stage(
         "steps", lambda: joined(setting.compute.map(align_some, synthesis.units(few), name="steps", shared=shared))

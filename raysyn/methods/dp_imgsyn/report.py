@@ -37,13 +37,15 @@ TITLES = {
 }
 
 
-def losses_over_steps(told: np.ndarray, config: AlignmentConfig) -> Section:
-    """Figure 4's losses: (steps + 1, 5) means over batches, of the terms and the total."""
+def losses_over_steps(told: np.ndarray, config: AlignmentConfig) -> list[Section]:
+    """Figure 4's losses: (steps + 1, 5) means over batches, of the terms and the total; nothing of no steps."""
+    if not config.iterations:
+        return []
     steps = list(range(len(told)))
     shown = {"layer statistics": "feature", "classification": "classification", "total": "total"}
     lines = {name: Line(steps, _shares(told[:, (*LOSSES, "total").index(term)])) for name, term in shown.items()}
     lines["total variation"] = Line(steps, _shares(told[:, LOSSES.index("total_variation")]), style="--")
-    return Section(
+    section = Section(
         title="Alignment (figure 4 of the paper)",
         text=f"Losses over {config.iterations} steps, each as a share of what it was before the first; the last ones "
         "are those of the images as they are released, rounded to whole numbers. Where the total variation climbs, "
@@ -51,6 +53,7 @@ def losses_over_steps(told: np.ndarray, config: AlignmentConfig) -> Section:
         picture=chart(lines, x="step", y="share of the first loss"),
         alt="four losses over the steps of the alignment",
     )
+    return [section]
 
 
 def about_teacher(config: Config, reached: float) -> Section:
@@ -128,6 +131,8 @@ def compared(teachers: Mapping[float, float], tables: Mapping[str, Sequence[Comp
         title, text = TITLES[name]
         repeats = len(group[0][1])
         over = f" Mean ± standard deviation over {repeats} seeds of the synthesis and the student, under one teacher."
+        if name in ("losses", "weights", "students"):
+            text += f" k = {group[0][0].alignment.iterations}."
         text += " One seed." if repeats == 1 else over
         text += f" Of {group[0][1][0]['images']:,} images each. Choosing by these figures is a look at private images "
         text += "that nobody pays for."
@@ -200,15 +205,17 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
     config: Config = setting.config
     training, asked = setting.plan.stages["teacher"], setting.plan.stages["statistics"]
     begun = f"public images ({public.name})" if public is not None else f"{config.alignment.start} noise"
+    changed = f"Changed {begun} in {config.alignment.iterations} steps towards these statistics and uniform labels"
+    if not config.alignment.iterations:
+        changed = f"Left {begun} as they are: no step was taken towards these statistics"
     return [
         f"Trained a teacher ({config.teacher.name}, group norm) with {training.steps:,} steps of DP-SGD at noise "
         f"multiplier {training.noise_multiplier:.3g}, expected batch {config.training.batch_size:,}.",
         f"Asked {asked.steps:,} times for the means and variances of its layers' inputs over the private images, with "
         f"noise of {asked.noise_multiplier:.3g} times what one {unit_of(asked.adjacency)} can change in all layers "
         "together.",
-        f"Changed {begun} in {config.alignment.iterations} steps towards these statistics and uniform labels; so many "
-        "because the preset or the command says so, or because of losses on public images, never because of an "
-        "accuracy measured in this run.",
+        f"{changed}; so many steps because the preset or the command says so, or because of losses on public images "
+        "and the noise of the statistics, never because of an accuracy measured in this run.",
         "Labelled them with the teacher's probabilities, and released both.",
         f"Trained students ({', '.join(config.students) or 'none'}), {config.distillation.width:g} times as wide as "
         "published, on the release, and tested them on real images.",

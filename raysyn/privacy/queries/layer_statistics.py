@@ -100,14 +100,17 @@ class Layers:
     def noise_alone(
         self, config: StatisticsConfig, cost: Cost, n: int, answer: Sequence[tuple[Tensor, Tensor]]
     ) -> float:
-        """How far, by equation 1, exact statistics would be from such an `answer` of them: an unbiased estimate of the
-        expected square of its noise over all layers. With noise e of the mean m and f of the second moment, variances
-        are wrong by f - 2 m e - e^2. That they are cut off at 0, and what clipping changes, is left out."""
+        """How far, by equation 1, exact statistics would be from such an `answer` of them: an estimate of the expected
+        square of its noise over all layers, for how near images need not come, and nothing that the promise rests on.
+        With noise e of the mean m and f of the second moment, variances are wrong by f - 2 m e - e^2. That they are
+        cut off at 0, which makes the noise less, and what clipping changes, is left out."""
         std, found = self._std(config, cost, n), 0.0
         for (mean, _), scale in zip(answer, self.scales, strict=True):
             square = (std * scale) ** 2
-            # 2 s + 4 m^2 s + 3 s^2 of the exact m, for which mean^2 stands, which is larger by s.
-            found += float((square * (2 + 4 * mean.double().square() - square)).sum())
+            # 2 s + 4 m^2 s + 3 s^2 of the exact m, for which mean^2 stands, which is larger by s; and no less than what
+            # m = 0 has.
+            told = float((square * (2 + 4 * mean.double().square() - square)).sum())
+            found += max(told, len(mean) * square * (2 + 3 * square))
         return found
 
     def _std(self, config: StatisticsConfig, cost: Cost, n: int) -> float:

@@ -88,10 +88,19 @@ def test_a_method_that_is_named_is_taken_with_its_settings_and_what_else_was_mea
     by_name = choose(case(named="dp_feta", minutes=10)).picked
     assert by_name.method == "dp_feta" and by_name.setting == choose(case(begun="dp_feta")).picked.setting
     # Also where it would take longer, was below another or was not measured on such images.
-    assert said(named="dp_feta", minutes=10).endswith("take noisy_means, which was 10.0 points less above the floor on "
-                                                      "what was measured")  # fmt: skip
+    itself = "dp_feta was 10.0 points above the floor, noisy_means"
+    assert said(named="dp_feta", minutes=10) == (
+        f"you named it; by itself auto would take noisy_means; on the measured images nearest to yours {itself}"
+    )
     assert said(named="dp_feta") == "you named it; it would have been picked too"
-    assert "take privimage, which was 10.0 points further above the floor" in said(named="dp_feta", public=True)
+    assert said(named="dp_feta", public=True).endswith(
+        f"privimage was 20.0 points above the floor, noisy_means and {itself}"
+    )
+    assert said(named=FLOOR).endswith(f"auto would take dp_feta; on the measured images nearest to yours {itself}")
+    rows[1] = replace(rows[1], accuracy=0.5)
+    below = "dp_feta was 10.0 points below the floor, noisy_means"
+    assert said(named="dp_feta").endswith(f"take noisy_means; on the measured images nearest to yours {below}")
+    rows[1] = replace(rows[1], accuracy=0.7)
     assert said(named="dp_feta", minutes=0.1) == "you named it; nothing else fits in that time"
     assert choose(case(named="dp_feta", channels=3)).outside == ("it was measured on no colour images",)
     for wrong, words in (

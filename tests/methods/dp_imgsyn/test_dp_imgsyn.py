@@ -580,3 +580,32 @@ def test_images_of_one_class_are_refused_before_anything_is_priced() -> None:
     with pytest.raises(ValueError, match=r"^all training images are of one class, which leaves the teacher") as error:
         dp_imgsyn.prepare(config)
     assert "\n" not in str(error.value)
+
+
+def test_experiments_of_a_run_that_takes_no_step_compare_one() -> None:
+    every = ExperimentConfig(public=("mnist",), losses=True, factors=(2.0,), starts=True, students=True)
+    config = replace(TINY, experiment=every, alignment=replace(TINY.alignment, iterations=0))
+    groups = experiments.asked(config)
+    for name in ("losses", "weights"):
+        assert {one.alignment.iterations for one in groups[name]} == {1}
+    for name in ("public", "starts"):
+        assert {one.alignment.iterations for one in groups[name]} == {0, 1}
+    assert {one.alignment.iterations for one in groups["students"]} == {0}, "these learn from the release's like"
+    assert {one.alignment.iterations for one in experiments.asked(replace(TINY, experiment=every))["losses"]} == {
+        TINY.alignment.iterations
+    }
+
+
+def test_a_run_that_takes_no_step_says_so(tmp_path: Path) -> None:
+    chosen = replace(TINY.alignment, iterations=0)
+    config = replace(TINY, alignment=chosen, students=(), dissimilarity=replace(TINY.dissimilarity, images=0))
+    run(replace(config, eval=UNJUDGED), tmp_path / "run")
+    page = (tmp_path / "run/internal/report.html").read_text()
+    assert "no step was taken towards these statistics" in page and "Alignment (figure 4" not in page
+
+
+def test_a_run_begun_by_another_rule_for_its_steps_is_another_run() -> None:
+    def facts(iterations: int | None) -> Any:
+        return dp_imgsyn.prepare(replace(TINY, alignment=replace(TINY.alignment, iterations=iterations))).facts
+
+    assert facts(None) == facts(2) | {"alignment.stop": "noise"}
