@@ -9,7 +9,7 @@ from raysyn.data.images import Images
 from raysyn.methods import canaries
 from raysyn.methods.canary_attack import EPOCHS, OF_ONE, OUT, STAGE, TAUGHT
 from raysyn.methods.method import Prepared
-from raysyn.methods.outlook import FEW, Stage, alone, made_up
+from raysyn.methods.outlook import FEW, Stage, alone, each_seconds, made_up
 from raysyn.methods.weighing import Weighed
 from raysyn.metrics.pace import classifier_seconds
 from raysyn.metrics.utility import EvalConfig
@@ -23,12 +23,8 @@ Asking = Callable[[int], float]
 def by_weights(weighed: Weighed, like: Images) -> Asking:
     """That of `weighed`, with weights that know nothing, on a few made-up images."""
 
-    def asking(count: int) -> float:
-        few = made_up(like, FEW)
-        with one_thread():
-            return seconds(lambda: weighed(few), repeats=1) * count / FEW
-
-    return asking
+    some = made_up(like, FEW)
+    return lambda count: count * each_seconds(lambda few: weighed(some.select(range(few))), FEW)
 
 
 def auditing(config: Any, prepared: Prepared, released: int, asking: Asking | None = None) -> list[Stage]:

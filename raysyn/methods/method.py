@@ -140,7 +140,9 @@ class Method:
         if self.check_memory is not None:
             self.check_memory(console, command.config, prepared, command.machines)
         if self.outlook is not None and (command.dry_run or timed is not None):
+            console.show("measuring, on made-up images, how long each stage takes here", 0, 0, {})
             stages = self.outlook(console, command.config, prepared, command.machines)
+            console.close()
             if timed is not None:
                 timed(console, stages)
         if command.dry_run:

@@ -9,7 +9,7 @@ import copy
 import functools
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from raysyn.methods.moments import draw_chunk
 from raysyn.metrics import pace
 from raysyn.metrics.utility import EvalConfig
 from raysyn.models.class_gaussians import ClassGaussians
-from raysyn.privacy import sgd
+from raysyn.privacy import micro_batches, sgd
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
@@ -34,12 +34,12 @@ from raysyn.privacy.queries.central import CentralConfig, central_images
 from raysyn.privacy.queries.counts import class_counts, cost
 from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
-from raysyn.privacy.trial import FUSED, IMAGES_AT_ONCE, SGDSpeed
+from raysyn.privacy.trial import FUSED, Choice, SGDSpeed, fitting
 from raysyn.screen.console import Console, duration
 from raysyn.train import loop, near
 from raysyn.train.loop import Augment, LoopConfig, Task
 from raysyn.train.memory import at_once
-from raysyn.train.outlook import Stopwatch, fitting_images, measure, now, one_thread, seconds
+from raysyn.train.outlook import Stopwatch, fitting_images, measure, now, one_thread, seconds, shortest
 from raysyn.train.samplers import SamplerConfig, generate, network_calls
 
 ALL, START_UP = "all", "start-up"
@@ -196,13 +196,17 @@ def moments_drawing(config: MomentsConfig, like: Images, count: int) -> float:
     return seconds(lambda: draw_chunk(chunk, (grey, like.shape)), repeats=1) * count / few
 
 
-def affordable(model: nn.Module, task: Task, like: Images, batch: int, copies: int) -> int:
-    """Images to measure a step of `batch` with, each in so many copies: no more than fit and than a moment is enough
-    for."""
-    each = copies * measure(copy.deepcopy(model), task, like.shape, most=2).gradient_s
+def gradient_seconds(model: nn.Module, task: Task, like: Images) -> float:
+    """Of one image, in one copy, forward and backward; a GPU is asked for many, or it told what starting takes."""
+    return measure(copy.deepcopy(model), task, like.shape, most=FEW if best_device().type == "cuda" else 2).gradient_s
+
+
+def affordable(model: nn.Module, task: Task, like: Images, batch: int, each_s: float, least: int = 1) -> int:
+    """Images to measure a step of `batch` with, of `each_s` seconds each: no more than fit and, beyond `least`, than a
+    moment is enough for."""
     # A clock of CPU time, on a busy machine, may not have moved.
-    long_enough = int(STEP_S / max(each, STEP_S / batch))
-    return max(1, min(batch, fitting_images(model, task, like.shape, FEW), long_enough))
+    long_enough = int(STEP_S / max(each_s, STEP_S / batch))
+    return max(1, min(batch, fitting_images(model, task, like.shape, FEW), max(least, long_enough)))
 
 
 def learning_seconds(
@@ -211,48 +215,78 @@ def learning_seconds(
     """Of `loop.fit`: a few of its steps on made-up images, from a smaller batch where it is large."""
     if not config.iterations:
         return 0.0
-    few, clock = affordable(model, task, like, config.batch_size, config.copies), Stopwatch()
+    each_s, clock = config.copies * gradient_seconds(model, task, like), Stopwatch()
+    few = affordable(model, task, like, config.batch_size, each_s)
     brief = replace(config, iterations=5, batch_size=few)
     with one_thread():
         loop.fit(clock, model, task, made_up(like, few), brief, 0, augment)
     return config.iterations * clock.step_s() * config.batch_size / few
 
 
-def private_seconds(
-    model: nn.Module, task: Task, like: Images, config: SGDConfig, speed: SGDSpeed, partner: Any = None
-) -> float:
-    """Of `sgd.fit` on as many images as `like` has, with the trial of its engines: a few of its steps on made-up ones.
-    Their noise is thrown away with them. On a GPU an upper bound: nothing is compiled for so few steps."""
-    whole = min(config.batch_size, like.units)
-    few = affordable(model, task, like, whole, config.noise_multiplicity)
+def private_seconds(model: nn.Module, task: Task, like: Images, config: SGDConfig, speed: SGDSpeed) -> float:
+    """Of `sgd.fit` on as many images as `like` has, with the trial of its engines and without a partner: a few of its
+    steps on made-up ones. Their noise is thrown away with them. On a GPU an upper bound: nothing is compiled for so few
+    steps."""
+    whole, copies = min(config.batch_size, like.units), config.noise_multiplicity
+    each_s = gradient_seconds(model, task, like)
+    # Of two images at least, or what one more takes would not be known; in no more copies than make a moment's step.
+    held = max(1, min(copies, int(STEP_S / 2 / each_s))) if each_s else copies
+    few = affordable(model, task, like, whole, held * each_s, least=2)
     speed = replace(speed, engine="auto" if speed.engine == FUSED else speed.engine)
     if best_device().type == "cpu":
         speed = replace(speed, precision="float32")
 
-    def steps(images: int) -> tuple[float, float]:
-        """Seconds of one step on so many images, and of the trial before the first."""
-        brief, clock = replace(config, batch_size=images, epochs=4), Stopwatch()
+    def steps(images: int, speed: SGDSpeed) -> tuple[float, float, Choice]:
+        """Seconds of one step on so many images, and of what comes before the first, and the choice of the trial."""
+        brief, clock = replace(config, batch_size=images, epochs=4, noise_multiplicity=held), Stopwatch()
         price, some = replace(brief.cost(images), noise_multiplier=1.0), made_up(like, images)
         started = now()
         with one_thread():
-            sgd.fit(clock, model, task, some, brief, price, bytes(32), speed, partner=partner)
-        return clock.step_s(), max(0.0, clock.times[0] - started - clock.step_s())
+            found = sgd.fit(clock, model, task, some, brief, price, bytes(32), speed)
+        step_s = shortest(clock.times)
+        return step_s, max(0.0, clock.times[0] - started - step_s), Choice(**found.value["engine"])
 
-    step_s, trial_s = steps(few)
-    if few < whole:
-        # Noise, optimizer and partner cost the same whatever the batch is.
-        alone_s, _ = steps(1)
-        step_s += (whole - few) * max(0.0, step_s - alone_s) / max(1, few - 1)
-    return config.cost(like.units).steps * step_s + trial_s * min(whole, IMAGES_AT_ONCE["cpu"]) / few
+    step_s, before_s, choice = steps(few, speed)
+    tried = choice.micro_batch if best_device().type == "cuda" else min(few, choice.micro_batch)
+    alone_s, untried_s, _ = steps(1, SGDSpeed(**choice.as_dict() | {"micro_batch": min(few, choice.micro_batch)}))
+    if few == 1 or best_device().type == "cuda":
+        # Where one image takes a GPU as long as a few, what one more takes would be chance.
+        step_s *= whole * copies / (few * held)
+    elif few < whole or held < copies:
+        # The noise and the optimizer cost the same whatever the batch is.
+        more_s = max(0.0, step_s - alone_s) / (few - 1)
+        step_s = max(0.0, alone_s - more_s) + whole * more_s * copies / held
+    given = micro_batches.made_up(task, like, copies, 1, torch.device("cpu"))
+    to_try = speed.micro_batch or fitting(best_device(), given[0], whole)
+    to_try = to_try if best_device().type == "cuda" else min(whole, to_try)
+    trial_s = max(0.0, before_s - untried_s) * to_try * copies / (tried * held)
+    return config.cost(like.units).steps * step_s + untried_s + trial_s
+
+
+def each_seconds(action: Callable[[int], object], most: int) -> float:
+    """Per image, of `action(images)`: of as many, up to `most`, as a moment is enough for."""
+    return paced(lambda images: seconds(lambda: action(images), repeats=1), most)
+
+
+def paced(measured: Callable[[int], float], most: int) -> float:
+    """Per image, of what takes `measured(images)` seconds: of as many, up to `most`, as a moment is enough for."""
+    few = min(4, most)
+    with one_thread():
+        # A GPU may take no longer for twice as many.
+        while (more := min(most, int(STEP_S * few / max(took := measured(few), STEP_S / most)))) >= 2 * few:
+            few = more
+    return took / few
 
 
 def drawing_seconds(model: nn.Module, sampler: SamplerConfig, like: Images, count: int) -> float:
     """Of drawing `count` images from a diffusion model: a few of them, by two steps of the solver."""
-    few, brief = at_once(FEW, like.shape), replace(sampler, steps=2)
-    labels = torch.arange(few) % like.classes
-    with one_thread():
-        drawn_s = seconds(lambda: generate(model, brief, labels, like.shape, 0, best_device()), repeats=1)
-    return count * network_calls(sampler) * drawn_s / network_calls(brief) / few
+    brief = replace(sampler, steps=2)
+
+    def draw(few: int) -> None:
+        generate(model, brief, torch.arange(few) % like.classes, like.shape, 0, best_device())
+
+    each_s = each_seconds(draw, at_once(FEW, like.shape))
+    return count * network_calls(sampler) * each_s / network_calls(brief)
 
 
 def again_seconds(model: nn.Module, sampler: SamplerConfig | None, like: Images, count: int) -> float:

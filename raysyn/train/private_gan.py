@@ -65,10 +65,10 @@ class PrivateGame:
         shape = (copies, self.generator.config.latent)
         noise = np.stack([random.standard_normal(shape, np.float32) for random in randoms])
         asked = np.stack([random.integers(self.generator.classes, size=copies) for random in randoms])
-        z, wanted = torch.from_numpy(noise).to(real), torch.from_numpy(asked).to(labels_B)
-        was_training = self.generator.training
+        z, wanted = torch.from_numpy(noise).flatten(0, 1), torch.from_numpy(asked).to(labels_B)
+        was_training, home = self.generator.training, next(self.generator.parameters()).device
         with torch.no_grad():
-            made = self.generator.eval()(z.flatten(0, 1), wanted.flatten()).view_as(real)
+            made = self.generator.eval()(z.to(home), wanted.flatten().to(home)).to(real).view_as(real)
         self.generator.train(was_training)
         classes = torch.cat([labels_B, wanted], 1)
         is_real = torch.arange(2 * copies, device=real.device).expand(len(real), -1) < copies

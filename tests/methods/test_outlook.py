@@ -7,14 +7,18 @@ import re
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from raysyn.data.images import Images
+from raysyn.data.public import Public
 from raysyn.methods import catalogue, outlook
 from raysyn.methods.leaderboard import outlook as of_leaderboard
 from raysyn.methods.leaderboard.config import Config as LeaderboardConfig
@@ -24,13 +28,19 @@ from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.machines import On
 from raysyn.methods.needs import private_need
 from raysyn.methods.outlook import Stage
+from raysyn.methods.privimage import outlook as of_privimage
+from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.models.unet import UNet, UNetConfig
+from raysyn.privacy import trial
+from raysyn.privacy.ledger import Release
 from raysyn.privacy.sgd_config import SGDConfig
+from raysyn.privacy.trial import SGDSpeed
 from raysyn.report.verify import verify
 from raysyn.screen import cli
 from raysyn.screen.console import Console, duration
 from raysyn.train import outlook as timing
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.private_gan import PrivateGame
 
 JUDGED = "--eval.epochs 1 --eval.classifiers logreg --eval.feature-epochs 1 "
 AUDITED = "--audit.canaries 40 "
@@ -246,6 +256,98 @@ def test_the_memory_line_speaks_of_images(copies: int, told: str) -> None:
         lambda: UNet(network, 1, (8, 8), 2), DiffusionTask(classes=2), shape, config, On(address="here"), copies
     )
     assert need.of.partition(" ")[2].startswith(told) and "rows" not in need.of
+
+
+@pytest.mark.parametrize("each_s", [1e-4, 0.05, 2.0])
+@pytest.mark.parametrize("copies", [1, 32])
+@pytest.mark.parametrize("batch_size", [1, 2, 4096])
+@pytest.mark.parametrize("given", [None, 8, 4096])
+def test_a_private_step_is_priced_from_two_smaller_ones(
+    given: int | None, batch_size: int, copies: int, each_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow images too: what a large batch takes was once the difference of two equal measurements, whatever came out;
+    and an overhead of a step is paid once, the trial of a micro-batch in all its copies."""
+    overhead_s, starting_s, tries, pixels = 0.3, 5.0, 16, 8 * 8
+    measured = list[tuple[int, int]]()
+
+    def fit(clock: timing.Stopwatch, model: Any, task: Any, some: Images, config: SGDConfig, cost: Any, secret: bytes,
+            speed: SGDSpeed) -> Release[dict[str, Any]]:  # fmt: skip
+        images, held = config.batch_size, config.noise_multiplicity
+        measured.append((images, held))
+        step_s = overhead_s + images * held * each_s
+        micro = speed.micro_batch or min(images, trial.PIXELS_AT_ONCE["cpu"] // (held * pixels))
+        tried_s = 0.0 if speed.engine != "auto" else tries * min(micro, images) * held * each_s
+        clock.times = [starting_s + tried_s + step_s * done for done in (1, 2, 3, 4)]
+        choice = trial.Choice(engine="loop", micro_batch=micro, channels_last=True, precision="float32")
+        return Release({"engine": choice.as_dict()}, cost)
+
+    monkeypatch.setattr(outlook, "sgd", SimpleNamespace(fit=fit))
+    monkeypatch.setattr(outlook, "now", lambda: 0.0)
+    monkeypatch.setattr(outlook, "gradient_seconds", lambda *_: each_s)
+    like = outlook.made_up(Images(np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, np.int64), ("a", "b")), 5000)
+    config = SGDConfig(batch_size=batch_size, epochs=2, noise_multiplicity=copies)
+    network = UNet(UNetConfig(width=8, multipliers=(1,), blocks=1, attention=()), 1, (8, 8), 2)
+    found = outlook.private_seconds(network, DiffusionTask(classes=2), like, config, SGDSpeed(micro_batch=given))
+    micro = min(batch_size, given or min(256, trial.PIXELS_AT_ONCE["cpu"] // (copies * pixels)))
+    whole_s = overhead_s + batch_size * copies * each_s
+    if batch_size == 1:  # of which no difference is known: the overhead counts in every copy
+        whole_s = (overhead_s + measured[0][1] * each_s) * copies / measured[0][1]
+    expected = config.cost(5000).steps * whole_s + starting_s + tries * micro * copies * each_s
+    assert found == pytest.approx(expected)
+    assert max(images * held for images, held in measured) * each_s <= max(outlook.STEP_S, 2 * each_s)
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 5])
+def test_the_generator_is_priced_by_its_own_turns_and_batch(ratio: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the few steps that are measured of the discriminator it may have no turn, and there it plays with few."""
+    asked = list[int]()
+
+    def step(game: PrivateGame, worker: Any, model: Any, done: int) -> None:
+        asked.append(game.config.batch_size)
+        clock[0] += 0.5 * game.config.batch_size
+
+    clock = [0.0]
+    preset = PRIVIMAGE["quick-gan"]
+    config = replace(preset, gan=replace(preset.gan, discriminator_steps=ratio))
+    like = outlook.made_up(Images(np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, np.int64), ("a", "b")), 1000)
+    monkeypatch.setattr(of_privimage, "private_seconds", lambda *_: 7.0)
+    monkeypatch.setattr(PrivateGame, "step", step)
+    monkeypatch.setattr(timing, "now", lambda: clock[0])
+    found = of_privimage.gan_seconds(config, like, None, SGDSpeed())
+    steps, batch = config.finetune.cost(1000).steps, config.finetune.batch_size
+    assert asked == [4, 4] and found["finetune"] == pytest.approx(7 + steps // ratio * batch * 0.5)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_gan_is_measured_as_it_is(private: bool) -> None:
+    config = replace(PRIVIMAGE["quick-gan"], private=private)
+    like = outlook.made_up(Images(np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, np.int64), ("a", "b")), 1000)
+    found = of_privimage.gan_seconds(config, like, Public("letters", like, like), SGDSpeed())
+    assert set(found) == {"pretrain", "finetune", "synthesise"} and all(spent > 0 for spent in found.values())
+
+
+def test_a_measurement_is_of_as_many_images_as_a_moment_is_enough_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, asked = [0.0], list[int]()
+    monkeypatch.setattr(timing, "now", lambda: clock[0])
+
+    def act(each_s: float, count: int) -> None:
+        asked.append(count)
+        clock[0] += each_s * count
+
+    assert outlook.each_seconds(partial(act, 5.0), 64) == pytest.approx(5) and max(asked) == 4
+    asked.clear()
+    assert outlook.each_seconds(partial(act, 0.05), 64) == pytest.approx(0.05) and max(asked) in (11, 12)
+    asked.clear()
+    assert outlook.each_seconds(partial(act, 1e-4), 64) == pytest.approx(1e-4) and max(asked) == 64
+    assert outlook.each_seconds(partial(act, 1e-4), 1) == pytest.approx(1e-4)
+
+    def start(count: int) -> None:
+        """On a GPU: what starting takes, however many there are."""
+        asked.append(count)
+        clock[0] += 0.05
+
+    asked.clear()
+    assert outlook.each_seconds(start, 64) == pytest.approx(0.05 / 48) and asked == [4, 4, 48, 48]
 
 
 def test_noise_is_measured_with_in_place_of_the_private_images() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from raysyn.compute.doorway import digest
+from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
 from raysyn.methods.audit_outlook import auditing, by_weights
@@ -34,9 +35,11 @@ from raysyn.methods.outlook import (
     central_seconds,
     counting,
     drawing_seconds,
+    each_seconds,
     judging,
     learning_seconds,
     made_up,
+    paced,
     private_seconds,
     show,
     start_up,
@@ -60,7 +63,8 @@ from raysyn.train.few_weights import few
 from raysyn.train.loop import LoopConfig
 from raysyn.train.memory import Need, at_once
 from raysyn.train.naming import Naming
-from raysyn.train.outlook import Stopwatch, measure, now, one_thread
+from raysyn.train.outlook import Stopwatch, measure, one_thread, shortest
+from raysyn.train.outlook import seconds as taken
 from raysyn.train.private_gan import PrivateGame
 
 
@@ -85,6 +89,19 @@ def needs(config: Config, shape: Shape, machines: On, *, private: Images, public
             batch = per_worker(min(one.query.batch_size, len(pretrained.train)), machines)
             found.append(naming_need("query", new_query(one, pretrained), shape, batch))
     return found + classifier_needs(config.eval, shape, private.classes, max(len(private), config.synthetic))
+
+
+def playing_seconds(config: Config, private: Images, most: int) -> float:
+    """Per image of a step of the generator beside DP-SGD, by one of up to `most` images."""
+    own, clock = config.gan, Stopwatch()
+    generator, discriminator = gan.new_networks(own.network, private, config.seed, own.discriminator)
+
+    def play(few: int) -> float:
+        game = PrivateGame(generator, own.play(few), config.seed)
+        game.join(clock)
+        return taken(lambda: game.step(clock, discriminator.to(clock.device), 0), repeats=1)
+
+    return paced(play, most)
 
 
 def diffusion_needs(
@@ -249,26 +266,35 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
 @one_thread()
 def gan_seconds(config: Config, private: Images, public: Public | None, speed: SGDSpeed) -> dict[str, float]:
     """Of pre-training, fine-tuning and drawing, from a few steps on noise."""
-    own, tuning, seconds, clock = config.gan, config.finetune, dict[str, float](), Stopwatch()
+    own, tuning, seconds = config.gan, config.finetune, dict[str, float]()
+
+    def step(few: int, turns: int) -> float:
+        """Of the discriminator, with one of the generator after so many."""
+        brief, clock = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, discriminator_steps=turns), Stopwatch()
+        images = made_up(private, few)
+        gan.fit(clock, own.network, images, replace(brief, batch_size=few), config.seed, own.discriminator)
+        return shortest(clock.times)
+
+    def learning(ratio: int, few: int) -> float:
+        alone = step(few, turns=5)  # of which there are four
+        return alone + max(0.0, step(few, turns=1) - alone) / ratio
+
     if public is not None:
         some = at_once(own.pretrain.batch_size, private.shape)
-        images = made_up(private, some)
-        four = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, discriminator_steps=1, batch_size=some)
-        gan.fit(clock, own.network, images, four, config.seed, own.discriminator)
-        # Each timed step has one of the generator, which has fewer of its own: a little too much.
-        seconds["pretrain"] = own.pretrain.iterations * clock.step_s() * own.pretrain.batch_size / some
+        each_s = paced(partial(learning, own.pretrain.discriminator_steps), some)
+        seconds["pretrain"] = own.pretrain.iterations * each_s * own.pretrain.batch_size
     batch = at_once(min(tuning.batch_size, 256), private.shape)
-    images, clock = made_up(private, batch), Stopwatch()
+    images = made_up(private, batch)
     if config.private:
         generator, discriminator = gan.new_networks(own.network, images, config.seed, own.discriminator)
         game = PrivateGame(generator, own.play(batch), config.seed)
-        seconds["finetune"] = private_seconds(discriminator, game, private, tuning, speed, partner=game)
+        taught = private_seconds(discriminator, game, private, tuning, speed)
+        turns = tuning.cost(private.units).steps // own.discriminator_steps
+        seconds["finetune"] = taught + turns * tuning.batch_size * playing_seconds(config, private, batch)
     else:
-        plain = replace(own.pretrain.recipe(), epochs=4, epoch_steps=1, batch_size=batch)
-        gan.fit(clock, own.network, images, plain, config.seed, own.discriminator)
-        seconds["finetune"] = tuning.cost(private.units).steps * clock.step_s() * tuning.batch_size / batch
+        each_s = paced(partial(learning, own.discriminator_steps), batch)
+        seconds["finetune"] = tuning.cost(private.units).steps * each_s * tuning.batch_size
     generator, _ = gan.new_networks(own.network, images, config.seed, own.discriminator)
-    started = now()
-    gan.draw(generator.to(clock.device), torch.from_numpy(images.labels_N), 1.0, config.seed)
-    seconds["synthesise"] = config.synthetic / batch * (now() - started)
-    return seconds
+    labels = torch.from_numpy(images.labels_N)
+    drawn = each_seconds(lambda few: gan.draw(generator.to(best_device()), labels[:few], 1.0, config.seed), batch)
+    return seconds | {"synthesise": config.synthetic * drawn}
