@@ -123,7 +123,7 @@ def test_runs_are_compared_and_more_settings_add_to_them(
     assert "central.count 0<" in page and "chosen among 2" in page
     links = re.findall('href="([^"]*)"', page)
     assert len(links) == 4 and all((inside / link).is_file() for link in links)
-    assert all(told in shown for told in ("dpdm", "real images", "central.count 0"))
+    assert all(told in shown for told in ("dpdm", "real images", "central.count 0", " precision "))
     # The earlier run, which is not run again, was chosen among more by now; and both cost more than one.
     assert (
         of_leaderboard_in(inside / "runs") == ["chosen among 2 runs of a leaderboard, by accuracy on real images"] * 2
@@ -153,13 +153,17 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "board" / "internal" / "table.csv").read_text().splitlines()))
     assert [row["method"] for row in rows] == list(PRESETS["quick"].methods)
     assert all(row["runs"] == "2" and float(row["mean_classifier"]) > 0.5 for row in rows)
-    assert [row["guarantee"] for row in rows] == ["dp"] * 9 + ["none"] * 2
+    assert [row["guarantee"] for row in rows] == ["dp"] * 11 + ["none"] * 2
 
 
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--presets", "cpu-cifar10"), "presets has cpu-cifar10, which dp_merf does not have"),
+        (("--methods", "dp_merf", "--presets", "cpu-cifar10"), "which dp_merf does not have: it has quick, cpu-mnist"),
+        (
+            ("--methods", "p3gm", "dp_merf", "--presets", "quick", "cpu-cifar10"),
+            "which none of p3gm, dp_merf has",
+        ),
         (("--seeds", "1", "1"), "seeds is (1, 1)"),
         (("--epsilons", "0"), "epsilons is (0.0,)"),
         (("--epsilons", "nan"), "epsilons is (nan,)"),
@@ -377,6 +381,20 @@ def test_flags_vary_for_all_or_for_one_method() -> None:
     assert long[0] != long[1] and len(long[0]) < 80
 
 
+def test_each_method_runs_the_presets_that_it_has() -> None:
+    config = Config(
+        methods=("dp_merf", "evolution", "p3gm"),
+        presets=("paper-mnist-eps1", "cpu-cifar10"),
+        epsilons=(1.0,),
+        seeds=(0,),
+    )
+    assert [(one.method, one.preset) for one in runs(config)] == [
+        ("dp_merf", "paper-mnist-eps1"), ("evolution", "paper-mnist-eps1"), ("evolution", "cpu-cifar10"),
+        ("p3gm", "paper-mnist-eps1"),
+    ]  # fmt: skip
+    assert config.without() == ["dp_merf has no cpu-cifar10: not run.", "p3gm has no cpu-cifar10: not run."]
+
+
 def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     instead = stand_in(
         tmp_path, f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(60)"
@@ -550,6 +568,8 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     assert table(varied, [report(0.5), report(0.7)])[0]["differs_in"] == "on.sgd.engine loop, no-private"
     (told,) = console_rows([row])
     assert told["accuracy"] == "60.0 ± 14.1 %" and "floor" not in told and told["ε"] == "none"
+    (told,) = console_rows([row | {"recall": None, "floor": 7.0}], ["precision", "recall", "floor"])
+    assert told["precision"] == "0.25" and "recall" not in told, "no column without a figure"
     (told,) = console_rows(table(units, [report(0.5), report(0.7)]))
     assert told["mean of its own"] == "60.0 ± 14.1 %" and "accuracy" not in told
     shown = page([row], ["<Sentence>"], 2, ["precision"], None)

@@ -50,7 +50,7 @@ class Config:
     methods: tuple[str, ...] = tuple(one.name for one in catalogue.METHODS)
     """Methods, by their names in `raysyn methods`."""
     presets: tuple[str, ...] = ("quick",)
-    """Presets, and so data sets; each of these methods must have each of them."""
+    """Presets, and so data sets; each of these methods runs those of them that it has."""
     epsilons: tuple[float, ...] = (1.0, 10.0)
     """Budgets of the methods with a guarantee; the others run once without."""
     seeds: tuple[int, ...] = (0, 1)
@@ -76,9 +76,13 @@ class Config:
         for method in self.methods:
             if method not in known:
                 raise ValueError(f"methods has {method}, which is none: there are {', '.join(known)}")
-            for preset in self.presets:
-                if preset not in (has := known[method].presets()):
-                    raise ValueError(f"presets has {preset}, which {method} does not have: it has {', '.join(has)}")
+        had = {method: known[method].presets() for method in self.methods}
+        for preset in self.presets:
+            if not any(preset in has for has in had.values()):
+                one = self.methods[0]
+                several = f"none of {', '.join(had)} has; raysyn methods lists what they have"
+                alone = f"{one} does not have: it has {', '.join(had[one])}"
+                raise ValueError(f"presets has {preset}, which {alone if len(had) == 1 else several}")
         if not self.epsilons and any(paid(method) for method in self.methods):
             raise ValueError("epsilons is empty, but there are methods with a guarantee: give at least one")
         if not all(0 < epsilon < math.inf for epsilon in self.epsilons):
@@ -99,6 +103,18 @@ class Config:
                 raise ValueError(f"{name} is {told!r}: {flag} is what the leaderboard itself decides, leave it out")
         if name == "vary":
             alternatives(text)
+
+    def presets_of(self, method: str) -> list[str]:
+        """Those that it has."""
+        has = catalogue.find(method).presets()
+        return [preset for preset in self.presets if preset in has]
+
+    def without(self) -> list[str]:
+        """A sentence for each method of which some presets are not run, as it has none of that name."""
+        lacking = {
+            method: [one for one in self.presets if one not in self.presets_of(method)] for method in self.methods
+        }
+        return [f"{method} has no {' or '.join(gone)}: not run." for method, gone in lacking.items() if gone]
 
     def more_for(self, method: str) -> tuple[str, ...]:
         """Words that every run of a method is given: those for all methods, then its own."""
@@ -171,7 +187,7 @@ def runs(config: Config) -> list[Run]:
     return [
         Run(method, preset, epsilon, seed, varied, config.more_for(method))
         for method in config.methods
-        for preset in config.presets
+        for preset in config.presets_of(method)
         for varied in config.variations(method)
         for epsilon in (config.epsilons if paid(method) else (None,))
         for seed in config.seeds

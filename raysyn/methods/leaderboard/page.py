@@ -46,12 +46,20 @@ def csv_text(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def console_rows(rows: Sequence[Row]) -> list[dict[str, str]]:
-    """What has room on a screen: no column without a figure, nor preset or data where all have one."""
-    told = _filled([_promise(row) | (_common(row) or _own(row)) | _guessing(row) | _distances(row) for row in rows])
+def console_rows(rows: Sequence[Row], columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """What has room on a screen: no column without a figure, nor preset or data where all have one; and those that were
+    asked for, in place of the largest class."""
+    told = _filled([_on_screen(row, columns) for row in rows])
     left = {name for name in ("preset", "data") if len({row[name] for row in told}) == 1}
     left |= {*OFF_SCREEN, *(name for row in rows for name in _each(row))}
     return [{name: cell for name, cell in row.items() if name not in left} for row in told]
+
+
+def _on_screen(row: Row, columns: Sequence[str]) -> dict[str, str]:
+    known = _promise(row) | (_common(row) or _own(row)) | ({} if columns else _guessing(row)) | _distances(row)
+    # A heading of several words may be folded.
+    asked = {name.replace(".", " "): figure for name, figure in _asked(row, columns).items()}
+    return known | {name: figure for name, figure in asked.items() if name not in known}
 
 
 OFF_SCREEN = ("δ", "chance", "best of its own", "wall, s", "CPU, s", "device")

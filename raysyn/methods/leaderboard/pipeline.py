@@ -134,6 +134,8 @@ class Leaderboard:
         units = runs(config)
         commands = checked(units, read, command.out, judged=bool(config.judges.classifiers))
         rooms = check_room(units, commands, command.out)
+        for sentence in config.without():
+            console.say(sentence)
         configs = {name: one.config for name, one in commands.items()}
         if command.dry_run:
             show_outlook(console, units, configs, config.judges, command.machines)
@@ -242,7 +244,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     write_atomically(folder.internal / "table.csv", csv_text(rows))
     folder.push()
     board.console.close()
-    board.console.plan_table(console_rows(rows), title="Accuracy on real test images")
+    board.console.plan_table(console_rows(rows, list(columns)), title="Accuracy on real test images")
     for sentence in [*missing, *told]:
         board.console.say(sentence, alarm=sentence.startswith("REFUTED"))
     board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv")
