@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from opacus.accountants import RDPAccountant
 
+from raysyn.methods import catalogue
 from raysyn.methods.dp_feta import config as dp_feta
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
@@ -25,8 +26,11 @@ from raysyn.methods.privimage import config as privimage
 from raysyn.methods.privimage.gan_config import GANPretrainConfig
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.ledger import Plan
+from raysyn.privacy.queries import embedding, perceptual, votes
 from raysyn.train.samplers import SamplerConfig
 
+PRESETS = {one.name: dict(one.presets()) for one in catalogue.METHODS}
+"""By method."""
 CLASSES = {"mnist": 10, "fashion_mnist": 10, "cifar10": 10, "celeba": 2, "camelyon": 2, "celeba32": 1, "celeba64": 1}
 ORDERS = [1.2, 1.4, 1.6, 1.8, 2.5, 3.5, *range(2, 12), *(round(12 * 1.15**k) for k in range(56))]
 
@@ -337,9 +341,38 @@ def test_knowledge_recycling_counts_epochs_of_the_discriminator(name: str) -> No
     assert config.attack.shadow_models == 256
 
 
-FAMILIES = (DP_FETA, PRIVIMAGE, DP_IMGSYN, DP_KERNEL, P3GM, PIGAN, RECYCLING)
+EMBEDDED = {
+    "dp_merf": {1: {"embedding": 4.04539}, 10: {"embedding": 0.529608}},
+    "dp_ntk": {1: {"embedding": 4.04539}, 10: {"embedding": 0.529608}},
+    "dp_mepf": {1: {"means": 5.72105, "squares": 5.72103}, 10: {"means": 0.748979, "squares": 0.748951}},
+    "evolution": {1: {"votes": 8.89367}, 10: {"votes": 1.12582}},
+}
+"""Of one-shot answers and votes at epsilon: noise multipliers, which Opacus' RDP prices at epsilon too."""
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(method, name) for method in EMBEDDED for name in papers(PRESETS[method])]
+)
+def test_answers_of_all_images_cost_what_their_paper_presets_say(method: str, name: str) -> None:
+    """Asked once of all images at delta 1e-5; votes four times, as Sim-PE's rounds, at that of its benchmark."""
+    config, (data, epsilon) = PRESETS[method][name], parts(name)
+    n = config.made_for
+    assert n == IMAGES[data] and (config.budget.epsilon, config.budget.accountant) == (epsilon, "rdp")
+    assert other_size(config, n) == [] and other_size(config, 3_000)
+    planned = {
+        "dp_merf": lambda: embedding.plan(config.budget, n), "dp_ntk": lambda: embedding.plan(config.budget, n),
+        "dp_mepf": lambda: perceptual.plan(config.moments, config.budget, n),
+        "evolution": lambda: votes.plan(config.votes, config.budget, n),
+    }[method]()  # fmt: skip
+    steps, delta = (4, 1 / (n * math.log(n))) if method == "evolution" else (1, 1e-5)
+    assert planned.delta == pytest.approx(delta)
+    assert {stage: planned.noise(stage) for stage in planned.stages} == {
+        stage: pytest.approx(noise, rel=1e-4) for stage, noise in EMBEDDED[method][epsilon].items()
+    }
+    assert {(price.sampling_rate, price.steps) for price in planned.stages.values()} == {(1.0, steps)}
+    assert 0.999 * epsilon < planned.epsilon() <= epsilon
 
 
 def test_every_paper_preset_says_for_how_many_images_it_is() -> None:
-    every = [presets[name] for presets in FAMILIES for name in papers(presets)]
-    assert len(every) == 96 and all(config.made_for for config in every)
+    every = {(method, name): presets[name] for method, presets in PRESETS.items() for name in papers(presets)}
+    assert len(every) == 114 and [key for key, config in every.items() if not config.made_for] == []

@@ -38,15 +38,15 @@ _PAPER = Config(
     # ImageNet, as a folder or Parquet file that the user names, or a classifier of it (--query.checkpoint).
     public=PublicConfig(name=()),
     moments=FeatureMomentsConfig(count_share=0.0),
-    synthetic=60_000,
     tuned_on="the data sets of the paper, by its authors",
 )  # fmt: skip
 _PAPERS = {
-    "mnist": MatchConfig(iterations=100_000, batch_size=100, learning_rate=1e-5, decay=1.0),
-    "fashion_mnist": MatchConfig(iterations=100_000, batch_size=100, learning_rate=1e-4, decay=1.0),
-    "cifar10": _PAPER.training,
+    "mnist": (MatchConfig(iterations=100_000, batch_size=100, learning_rate=1e-5, decay=1.0), 60_000),
+    "fashion_mnist": (MatchConfig(iterations=100_000, batch_size=100, learning_rate=1e-4, decay=1.0), 60_000),
+    "cifar10": (_PAPER.training, 50_000),
 }
-"""Of the published private commands; they give no steps for the first two, and 100,000 are the code's default."""
+"""Of the published private commands, and how many images each set has; they give no steps for the first two, and
+100,000 are the code's default."""
 
 PRESETS: dict[str, Config] = {
     "quick": replace(
@@ -61,9 +61,9 @@ PRESETS: dict[str, Config] = {
     **{
         f"paper-{name}-eps{epsilon}": replace(
             _PAPER, data=DataConfig(name=name), training=training,
-            budget=Budget(epsilon=epsilon, accountant="rdp"), synthetic=50_000 if name == "cifar10" else 60_000,
+            budget=Budget(epsilon=epsilon, delta=1e-5, accountant="rdp"), synthetic=count, made_for=count,
         )
-        for name, training in _PAPERS.items()
+        for name, (training, count) in _PAPERS.items()
         for epsilon in (1, 10)
     },
 }  # fmt: skip

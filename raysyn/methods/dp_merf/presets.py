@@ -25,7 +25,7 @@ _CPU = Config(
 )
 _PAPER = Config(
     embedding=EmbeddingConfig(count_share=0.0), synthetic=60_000,
-    tuned_on="the data sets of the paper, by its authors",
+    tuned_on="the data sets of the paper, by its authors", made_for=60_000,
 )  # fmt: skip
 
 PRESETS: dict[str, Config] = {
@@ -37,7 +37,7 @@ PRESETS: dict[str, Config] = {
     **{f"cpu-{name}": replace(_CPU, data=DataConfig(name=name)) for name in _SETS},
     **{
         f"paper-{name}-eps{epsilon}": replace(
-            _PAPER, data=DataConfig(name=name), budget=Budget(epsilon=epsilon, accountant="rdp")
+            _PAPER, data=DataConfig(name=name), budget=Budget(epsilon=epsilon, delta=1e-5, accountant="rdp")
         )
         for name in _SETS
         for epsilon in (1, 10)

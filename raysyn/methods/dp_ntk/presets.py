@@ -24,7 +24,7 @@ _CPU = Config(
 )
 _PAPER = Config(
     embedding=EmbeddingConfig(count_share=0.0), tuned_on="the data sets of the paper, by its authors",
-    synthetic=60_000,
+    synthetic=60_000, made_for=60_000,
 )  # fmt: skip
 _GREY = ("mnist", "fashion_mnist")
 _PAPERS = {
@@ -37,6 +37,7 @@ _PAPERS = {
         features=TangentConfig(widths=(32, 256)),
         network=UpsamplerConfig(latent=60, hidden=1_024, channels=128),
         training=replace(_PAPER.training, batch_size=2_500),
+        made_for=50_000,
     ),
 }
 
@@ -48,7 +49,7 @@ PRESETS: dict[str, Config] = {
     **{f"cpu-{name}": replace(_CPU, data=DataConfig(name=name)) for name in _GREY},
     **{
         f"paper-{name}-eps{epsilon}": replace(
-            config, data=DataConfig(name=name), budget=Budget(epsilon=epsilon, accountant="rdp")
+            config, data=DataConfig(name=name), budget=Budget(epsilon=epsilon, delta=1e-5, accountant="rdp")
         )
         for name, config in _PAPERS.items()
         for epsilon in (1, 10)
