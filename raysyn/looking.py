@@ -213,7 +213,7 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
     delta, few = told.few(units, unit)
     asked = Config(epsilon=EPSILON, delta=delta)
     fixed = f"ε {EPSILON:g} and {asked.minutes:g} minutes"
-    fixed += f", with --data.test-share {config.test_share:g}, which is assumed here," if config.test_share else ""
+    fixed += f" (with --data.test-share {config.test_share:g}, which is assumed here)" if config.test_share else ""
     case = choice.Case(
         facts=Facts(n=units, shape=shape, classes=classes), budget=asked.budget(), minutes=asked.minutes,
         workers=workers(On()) or 1,

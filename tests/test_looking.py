@@ -297,7 +297,7 @@ def test_what_fits_a_source_without_test_images_is_told_for_a_share_held_out(tmp
         "image": [png(noise()) for _ in range(60)], "label": [0, 1] * 30, "split": ["train"] * 60,
     })  # fmt: skip
     said = " ".join(" ".join(look(source, Flags(sheet=str(tmp_path / "sheet.png")))).split())
-    assert "would be refused" in said and "with --data.test-share 0.1, which is assumed here," in said
+    assert "would be refused" in said and " (with --data.test-share 0.1, which is assumed here): " in said
     (words,) = re.findall(r"raysyn auto (.*?) --dry-run", said)
     _, *flags = shlex.split(words)
     assert flags[:2] == ["--data.test-share", "0.1"]

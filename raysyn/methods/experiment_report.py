@@ -108,9 +108,10 @@ def _row(found: Compared, one: Variant, config: Any, result: Result) -> Row:
 
 def _before_parts(found: Compared, config: Any) -> list[Section]:
     """Of all models that are different before fine-tuning, once."""
-    variants = [one for group in found.groups.values() for one in group.variants]
-    first = {found.reads.begun(one.config): one for one in reversed(variants)}
-    pairs = [(one, found.before[key]) for key, one in reversed(first.items()) if key in found.before]
+    first = dict[Any, Variant]()
+    for one in (one for group in found.groups.values() for one in group.variants):
+        first.setdefault(found.reads.begun(one.config), one)
+    pairs = [(one, found.before[key]) for key, one in first.items() if key in found.before]
     if not pairs:
         return []
     taught = [_row(found, one, config, before) for one, before in pairs]

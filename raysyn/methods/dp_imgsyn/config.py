@@ -30,10 +30,10 @@ class ExperimentConfig:
     """What to compare beside the release, each judged by the first of --students."""
 
     iterations: tuple[int, ...] = ()
-    """Numbers of steps k to compare (figure 4; the paper: 0 to 100)."""
+    """Numbers of steps k to compare (figure 4; the paper: 0 to 100), over further public sets and budgets too."""
     public: tuple[str, ...] = ()
-    """Further public sets, each with no and with --alignment.iterations steps (table 2): names that --public.name
-    knows, or paths."""
+    """Further public sets, each with no, with --alignment.iterations and with --experiment.iterations steps (table 2):
+    names that --public.name knows, or paths."""
     epsilons: tuple[float, ...] = ()
     """Further budgets, each with a teacher of its own, trained with this run's settings, over all public sets (tables 1
     and 2)."""

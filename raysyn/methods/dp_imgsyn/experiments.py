@@ -6,6 +6,7 @@ for more later does only what is missing. Nothing of these is released.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -118,10 +119,11 @@ def _over_publics(config: Config) -> dict[str, list[Variant]]:
         for place, name in enumerate(names)
     ]
     if experiment.public or experiment.epsilons:
+        steps = {0, with_a_step(own).iterations, *experiment.iterations}
         found["public"] = [
             with_(f"{title}, k = {k}", {"iterations": k, "start": "public"}, epsilon, place)
             for epsilon, place, title in places
-            for k in dict.fromkeys((0, with_a_step(own).iterations))
+            for k in sorted(steps, key=lambda k: math.inf if k is None else k)  # not known in a dry run
         ]
     if experiment.students:
         found["students"] = [

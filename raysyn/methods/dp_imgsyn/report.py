@@ -136,11 +136,22 @@ def compared(teachers: Mapping[float, float], tables: Mapping[str, Sequence[Comp
         text += " One seed." if repeats == 1 else over
         text += f" Of {group[0][1][0]['images']:,} images each. Choosing by these figures is a look at private images "
         text += "that nobody pays for."
+        if name == "public":
+            text += f" k_opt, the best of those tried: {_best_steps(group)}."
         rows = [("synthesis", "student accuracy, %"), *((variant.title, _cell(found)) for variant, found in group)]
         parts.append(Section(title=title, text=text, rows=rows))
         if name == "iterations" and len(group) > 1:
             parts.append(_over_steps(group))
     return parts
+
+
+def _best_steps(group: Sequence[Compared]) -> str:
+    """Of each public set at each budget."""
+    best = dict[str, tuple[float, str]]()
+    for variant, found in group:
+        of, _, steps = variant.title.rpartition(", k = ")
+        best[of] = max(best.get(of, (-1.0, "")), (_spread(found)["mean"], steps), key=lambda one: one[0])
+    return "; ".join(f"{of}: {steps}" for of, (_, steps) in best.items())
 
 
 def _cell(found: Sequence[Mapping[str, Any]]) -> str:

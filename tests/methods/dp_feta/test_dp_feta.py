@@ -339,6 +339,8 @@ def test_experiments_compare_whole_runs_and_release_none_of_them(
     more = replace(config, experiment=replace(asked, counts=(40,), epsilons=(4.0,)))
     streams.clear()
     report = whole_run(dp_feta, more, out, SPEED, about=TINY)
+    _, _, table = (out / "internal/report.html").read_text().partition("Before fine-tuning")
+    assert table.index("20 mean images") < table.index("40 mean images"), "in the order that was asked for"
     # Of half the budget are two further runs, one of them with central images that are there already; one has 40.
     assert sum(what == "finetune noise" for _, what, _ in streams) == 3 * TINY.finetune.cost(300).steps
     assert len({secret for secret, what, _ in streams if what.startswith("central")}) == 1

@@ -29,6 +29,7 @@ from raysyn.methods.dp_imgsyn import pipeline as dp_imgsyn
 from raysyn.methods.dp_imgsyn.config import Config, ExperimentConfig, new_teacher, plan
 from raysyn.methods.dp_imgsyn.plane import above, draw_plane, inside
 from raysyn.methods.dp_imgsyn.presets import PRESETS
+from raysyn.methods.dp_imgsyn.report import compared as told_of
 from raysyn.methods.machines import On
 from raysyn.metrics.dissimilarity import DissimilarityConfig
 from raysyn.metrics.utility import EvalConfig
@@ -594,6 +595,24 @@ def test_experiments_of_a_run_that_takes_no_step_compare_one() -> None:
     assert {one.alignment.iterations for one in experiments.asked(replace(TINY, experiment=every))["losses"]} == {
         TINY.alignment.iterations
     }
+
+
+def test_table_2_has_each_number_of_steps_on_each_public_set_and_tells_the_best() -> None:
+    """The paper stops after 1 or 10 steps, by public set."""
+    every = ExperimentConfig(public=("mnist",), epsilons=(4.0,), iterations=(1, 10))
+    group = experiments.asked(replace(TINY, experiment=every, alignment=replace(TINY.alignment, iterations=3)))[
+        "public"
+    ]
+    assert [(one.epsilon, one.public, one.alignment.iterations) for one in group] == [
+        (epsilon, place, k) for epsilon in (TINY.budget.epsilon, 4.0) for place in (0, 1) for k in (0, 1, 3, 10)
+    ]
+    compared = [
+        (one, [{"accuracy": 0.9 if at in (2, 4, 11, 15) else 0.1, "images": 5}]) for at, one in enumerate(group)
+    ]
+    (section,) = told_of({}, {"public": compared})
+    names = [one.title.rpartition(", k = ")[0] for one in group[::4]]
+    told = "; ".join(f"{name}: {k}" for name, k in zip(names, (3, 0, 10, 10), strict=True))
+    assert f"k_opt, the best of those tried: {told}." in section.text and len(section.rows) == 17
 
 
 def test_a_run_that_takes_no_step_says_so(tmp_path: Path) -> None:
