@@ -3,6 +3,7 @@
     python benchmarks/dp_sgd.py                     # every model and K
     python benchmarks/dp_sgd.py --cases unet:16x8   # one case, batch x K
     python benchmarks/dp_sgd.py --repeats 1 --engines auto,bookkeeping
+    python benchmarks/dp_sgd.py --engines auto,jax-privacy          # after pip install jax-privacy; a minute a step
 
 All rows of a case run interleaved on made-up images; times are medians over the repeats. A step is forward,
 backward and (where private) clip and sum; the noise and the optimiser are left out of every row. The ratio is
@@ -223,6 +224,11 @@ def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[s
             choice = trial.measure(device, case.model, case.first, case.loss, whole, SGDSpeed())
             layout = "NHWC" if choice.channels_last else "NCHW"
             steps[f"auto = {choice.engine} {layout} /{choice.micro_batch}"] = private_step(case, choice)
+            continue
+        if engine == "jax-privacy":
+            from jax_networks import clipped_step  # needs jax-privacy, which raysyn does not
+
+            steps[f"{engine} NHWC /{part}"] = clipped_step(case.model, case.inputs_BK, part)
             continue
         for layout in LAYOUTS:
             name = f"{engine} {layout} /{part}"

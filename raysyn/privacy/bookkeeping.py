@@ -73,14 +73,15 @@ def _recorded(model: nn.Module, images: int, rows: int, parts: list[Part]) -> It
     roots: list[Tensor] = []
     seen: set[nn.Module] = set()
 
-    def after_forward(layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
+    def after_forward(layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor | None:
         if layer in seen:
             raise ValueError(f"layer {layers[layer]} is called twice in a pass: set engine=loop, or give it a twin")
         if len(out) != rows:
             raise ValueError(f"layer {layers[layer]} sees {len(out)} rows of {rows}: set engine=loop")
         seen.add(layer)
         x, call, version = args[0].detach(), norms.get(layer), args[0]._version
-        if not out.requires_grad:
+        begins = not out.requires_grad
+        if begins:
             roots.append(out.requires_grad_())
 
         def after_backward(g: Tensor) -> None:
@@ -91,6 +92,8 @@ def _recorded(model: nn.Module, images: int, rows: int, parts: list[Part]) -> It
             parts.extend(part for part in found if id(part.parameter) in wanted)
 
         out.register_hook(after_backward)
+        # What comes next may change its input in place, which autograd does not allow where it begins.
+        return out.clone() if begins else None
 
     hooks = [layer.register_forward_hook(after_forward) for layer in layers]
     for layer, call in norms.items():

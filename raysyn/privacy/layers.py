@@ -10,26 +10,26 @@ their positions together; C and O are channels in and out.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_weight
 
 from raysyn.compute.worker import full_float32
+from raysyn.privacy import convolutions
 from raysyn.privacy.engines import squared_norms
 from raysyn.privacy.group_norm import GroupNormCall, over_positions, rows_of
 
-PATCH_BYTES = 2 << 20
-"""Patches of convolutions are unfolded in pieces of this size, to stay in a CPU's cache between copy and product."""
 GHOST_ADVANTAGE = 60
 """Multiplications that take as long as writing and reading back one number of a per-image gradient (measured)."""
 
 SMALL_WEIGHT = 32 * 32 * 9
 """Up to this many weights a convolution with a group per image beats unfolding (measured)."""
-
+ONE_BY_ONE = 1500
+"""From so many positions on, of an image's copies together, a convolution of it alone beats unfolding (measured)."""
 
 EPSILON = torch.finfo(torch.float32).eps
 SUM_TERMS = 64
@@ -171,26 +171,33 @@ def _diagonal(gram_BLL: Tensor) -> Tensor:
 
 def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int, coarse: tuple[Tensor, Tensor]) -> Part:
     weight, kernel = module.weight, module.weight.shape[2:]
-    x, margin = _padded_evenly(module, x)
+    x, margin = convolutions.padded_evenly(module, x)
     if module.groups > 1 or (weight.numel() <= SMALL_WEIGHT and x.is_contiguous() and not x.is_cuda):
-        return _kept(weight, _grouped(module, x, g, margin, images))
+        return _kept(weight, convolutions.grouped(module, x, g, margin, images))
     plain = module.stride == (1, 1) and module.dilation == (1, 1)
     if plain and kernel == (1, 1) and margin == (0, 0):
         return _linear(weight, rows_of(x), rows_of(g), images, (rows_of(coarse[0]), rows_of(coarse[1])))
     length = len(x) // images * (x.shape[2] + 2 * margin[0]) * (x.shape[3] + 2 * margin[1])
     ghost = plain and 2 * length**2 * (x.shape[1] + len(weight) + 4 * kernel.numel()) < GHOST_ADVANTAGE * weight.numel()
     if x.is_cuda and not ghost:
-        x_MHWC, g_MHWO = _padded_evenly(module, coarse[0])[0].permute(0, 2, 3, 1), coarse[1].permute(0, 2, 3, 1)
+        padded, _ = convolutions.padded_evenly(module, coarse[0])
+        x_MHWC, g_MHWO = padded.permute(0, 2, 3, 1), coarse[1].permute(0, 2, 3, 1)
         return _on_gpu(weight, x_MHWC, g_MHWO, images, tuple(kernel), module.stride, margin, module.dilation)
+
+    def in_order(sum_P: Tensor) -> Tensor:
+        return sum_P.view(len(weight), *kernel, -1).permute(0, 3, 1, 2)
+
+    if not ghost and len(g) // images * g[0, 0].numel() >= ONE_BY_ONE:
+        return _kept(weight, convolutions.one_by_one(module, x, g, margin, images), in_order)
     x, g = (_once(x), _once(g)) if ghost else (x, g)
     x_MHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin[1], margin[1], margin[0], margin[0])).contiguous()
     g_MHWO = g.permute(0, 2, 3, 1)
     if ghost:
         terms = x.shape[1] + kernel.numel() + len(weight)
-        grams = _grams_of_conv(x_MHWC, g_MHWO, kernel, images)
-        return _ghost(weight, *grams, terms, lambda factors_B: _batched_conv(weight, x, g, margin, factors_B))
-    grads_BP = _unfolded_conv(module, x_MHWC, g_MHWO, images)
-    return _kept(weight, grads_BP, lambda sum_P: sum_P.view(len(weight), *kernel, -1).permute(0, 3, 1, 2))
+        grams = convolutions.grams(x_MHWC, g_MHWO, kernel, images)
+        weighted = functools.partial(convolutions.weighted_sum, weight, x, g, margin)
+        return _ghost(weight, *grams, terms, weighted)
+    return _kept(weight, convolutions.unfolded(module, x_MHWC, g_MHWO, images), in_order)
 
 
 def _on_gpu(weight: Tensor, x_MHWC: Tensor, g_MHWO: Tensor, images: int, *geometry: tuple[int, ...]) -> Part:
@@ -202,99 +209,3 @@ def _on_gpu(weight: Tensor, x_MHWC: Tensor, g_MHWO: Tensor, images: int, *geomet
     return _measured(
         weight, grads_BP, lambda sum_P: sum_P.view(len(weight), *kernel, x_MHWC.shape[3]).permute(0, 3, 1, 2)
     )
-
-
-def _padded_evenly(module: nn.Conv2d, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """The input, and the zeros still to be added on both sides of its height and width."""
-    if module.padding == "valid":
-        return x, (0, 0)
-    if module.padding != "same":
-        return x, (int(module.padding[0]), int(module.padding[1]))
-    high, wide = (d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True))
-    if high % 2 == wide % 2 == 0:
-        return x, (high // 2, wide // 2)
-    # An even kernel pads one side more than the other.
-    return F.pad(x, (wide // 2, wide - wide // 2, high // 2, high - high // 2)), (0, 0)
-
-
-def _unfolded_conv(module: nn.Conv2d, x_MHWC: Tensor, g_MHWO: Tensor, images: int) -> Tensor:
-    """(B, O * kh * kw * C) per-image gradients: products of output gradients with the patches they saw."""
-    rows, high, wide, wide_out = g_MHWO.shape
-    kernel, copies = module.kernel_size, rows // images
-    strides = x_MHWC.stride()
-    steps = [s * n for s, n in zip(strides[1:3], module.stride, strict=True)]
-    spread = [s * n for s, n in zip(strides[1:3], module.dilation, strict=True)]
-    # A view in which every patch is one row; copying a piece of it is the unfolding.
-    shape = (images, copies, high, wide, *kernel, x_MHWC.shape[3])
-    patches = x_MHWC.as_strided(shape, (copies * strides[0], strides[0], *steps, *spread, 1))
-    g_BKLO = g_MHWO.reshape(images, copies, high * wide, wide_out)
-    wide_patch = shape[4] * shape[5] * shape[6]
-    out = torch.empty(images, wide_out, wide_patch, device=g_MHWO.device)
-    room = PATCH_BYTES // (4 * high * wide * wide_patch) if g_MHWO.device.type == "cpu" else rows
-    if room >= copies:
-        per_piece = min(images, room // copies)
-        for start in range(0, images, per_piece):
-            piece = slice(start, start + per_piece)
-            x_BLP = patches[piece].reshape(-1, copies * high * wide, wide_patch)
-            g_BOL = g_BKLO[piece].reshape(len(x_BLP), -1, wide_out).transpose(1, 2)
-            torch.bmm(g_BOL, x_BLP, out=out[piece])
-        return out.flatten(1)
-    per_piece = max(1, room)
-    for image in range(images):
-        for start in range(0, copies, per_piece):
-            piece = slice(start, start + per_piece)
-            x_LP, g_LO = (
-                patches[image, piece].reshape(-1, wide_patch),
-                g_BKLO[image, piece].reshape(-1, wide_out),
-            )
-            torch.addmm(out[image], g_LO.T, x_LP, beta=float(start > 0), out=out[image])
-    return out.flatten(1)
-
-
-def _grams_of_conv(x_MHWC: Tensor, g_MHWO: Tensor, kernel: torch.Size, images: int) -> tuple[Tensor, Tensor]:
-    """Products (B, L, L) of the patches and of the gradients of a stride-1 convolution, without unfolding.
-
-    The Gram matrix of patches is the sum over kernel offsets of shifted windows of the Gram matrix of the padded
-    input. Output gradients padded to the input's width make each shift one contiguous window.
-    """
-    _, high, wide, wide_out = g_MHWO.shape
-    padded_wide, channels = x_MHWC.shape[2:]
-    x_BLC = x_MHWC.reshape(images, -1, channels)
-    margin = (0, 0, 0, padded_wide - wide, 0, x_MHWC.shape[1] - high)
-    reach = (kernel[0] - 1) * padded_wide + kernel[1] - 1
-    length = x_BLC.shape[1] - reach
-    g_BLO = F.pad(g_MHWO, margin).reshape(images, -1, wide_out)[:, :length]
-    gram_x, gram_g = torch.bmm(x_BLC, x_BLC.transpose(1, 2)), torch.bmm(g_BLO, g_BLO.transpose(1, 2))
-    patches = torch.zeros_like(gram_g)
-    for row in range(kernel[0]):
-        for column in range(kernel[1]):
-            at = row * padded_wide + column
-            patches += gram_x[:, at : at + length, at : at + length]
-    return patches, gram_g
-
-
-def _batched_conv(weight: Tensor, x: Tensor, g: Tensor, margin: tuple[int, int], factors_B: Tensor) -> Tensor:
-    """The ordinary weight gradient of the whole batch, each image weighted by its clip factor."""
-    weighted = g * factors_B.repeat_interleave(len(g) // len(factors_B))[:, None, None, None]
-    return conv2d_weight(x, weight.shape, weighted, padding=margin)
-
-
-def _grouped(module: nn.Conv2d, x: Tensor, g: Tensor, margin: tuple[int, int], images: int) -> Tensor:
-    """(B, P) per-image gradients as one convolution with a group per image (Rochette et al. 2019)."""
-    copies, groups = len(x) // images, module.groups
-
-    def images_as_groups(y_MCHW: Tensor) -> Tensor:
-        y = y_MCHW.contiguous().view(images, copies, *y_MCHW.shape[1:]).transpose(0, 1)
-        return y.reshape(copies, -1, *y_MCHW.shape[2:])
-
-    shape = (images * len(module.weight), *module.weight.shape[1:])
-    grads = conv2d_weight(
-        images_as_groups(x),
-        shape,
-        images_as_groups(g),
-        module.stride,
-        margin,
-        module.dilation,
-        images * groups,
-    )
-    return grads.view(images, -1)

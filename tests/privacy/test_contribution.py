@@ -16,7 +16,7 @@ from hypothesis import example, given, settings, target
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from raysyn.privacy import engines, layers
+from raysyn.privacy import convolutions, engines, layers
 from raysyn.privacy.trial import ENGINES, Choice
 
 # The even kernel is there for its lopsided padding, which torch warns may be slow.
@@ -36,6 +36,8 @@ class Layer(NamedTuple):
     """`GHOST_ADVANTAGE`: products of all positions wherever there is the choice, or with 0 never."""
     piece: int = 1 << 21
     channels_last: bool = False
+    alone: float = math.inf
+    """`ONE_BY_ONE`: with 0 a convolution of each image by itself, where products are not taken."""
 
 
 LAYERS = {
@@ -47,6 +49,10 @@ LAYERS = {
     "convolution, channels last": Layer(lambda: nn.Conv2d(32, 24, 3, padding=1), (32, 6, 6), channels_last=True),
     "convolution, unfolded": Layer(lambda: nn.Conv2d(32, 24, 3, padding=1), (32, 6, 6), advantage=0),
     "convolution, unfolded in pieces": Layer(lambda: nn.Conv2d(32, 24, 3, 2), (32, 7, 7), advantage=0, piece=1),
+    "convolution, one by one": Layer(lambda: nn.Conv2d(32, 24, 3, padding=1), (32, 6, 6), advantage=0, alone=0),
+    "convolution, one by one, channels last": Layer(
+        lambda: nn.Conv2d(32, 24, 3, 2), (32, 7, 7), advantage=0, alone=0, channels_last=True
+    ),
     "convolution, dilated": Layer(lambda: nn.Conv2d(32, 24, 3, padding=2, dilation=2), (32, 6, 6)),
     "convolution, pointwise": Layer(lambda: nn.Conv2d(64, 48, 1), (64, 4, 4)),
     "convolution, grouped": Layer(lambda: nn.Conv2d(8, 8, 3, groups=4), (8, 6, 6)),
@@ -139,8 +145,9 @@ def contribution(name: str, engine: str, precision: str, device: str, case: Hard
 
 def forced(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "GHOST_ADVANTAGE", LAYERS[name].advantage)
-    monkeypatch.setattr(layers, "PATCH_BYTES", LAYERS[name].piece)
+    monkeypatch.setattr(convolutions, "PATCH_BYTES", LAYERS[name].piece)
     monkeypatch.setattr(layers, "SMALL_WEIGHT", 0)
+    monkeypatch.setattr(layers, "ONE_BY_ONE", LAYERS[name].alone)
 
 
 @pytest.mark.parametrize("device", DEVICES)

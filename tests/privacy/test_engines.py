@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from raysyn.compute.worker import full_float32
 from raysyn.models.unet import UNet, UNetConfig
-from raysyn.privacy import bookkeeping, engines, layers, trial
+from raysyn.privacy import bookkeeping, convolutions, engines, layers, trial
 from raysyn.privacy.trial import ENGINES, Choice, SGDSpeed
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.few_weights import few
@@ -121,9 +122,43 @@ def test_each_way_to_a_norm_is_right(
 ) -> None:
     # The rules choose by shape; here every layer is forced down each way.
     monkeypatch.setattr(layers, "SMALL_WEIGHT", 0)
-    monkeypatch.setattr(layers, "PATCH_BYTES", piece)
+    monkeypatch.setattr(convolutions, "PATCH_BYTES", piece)
     monkeypatch.setattr(layers, "GHOST_ADVANTAGE", advantage)
+    monkeypatch.setattr(layers, "ONE_BY_ONE", math.inf)
     assert_equal_to_reference(bookkeeping.bookkeeping, build(2), slack=1e-5 if advantage == 0 else 1e-3)
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("build", [everything, unet])
+def test_convolutions_of_one_image_at_a_time_are_right(
+    build: Callable, copies: int, channels_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "SMALL_WEIGHT", 0)
+    monkeypatch.setattr(layers, "GHOST_ADVANTAGE", 0)
+    monkeypatch.setattr(layers, "ONE_BY_ONE", 0)
+    asked = Mock(side_effect=convolutions.one_by_one)
+    monkeypatch.setattr(convolutions, "one_by_one", asked)
+    case = build(copies)
+    if channels_last:
+        case[0].to(memory_format=torch.channels_last)
+    assert_equal_to_reference(bookkeeping.bookkeeping, case)
+    assert asked.called
+
+
+def test_of_a_large_image_each_convolution_is_asked_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Mock(side_effect=convolutions.one_by_one)
+    monkeypatch.setattr(convolutions, "one_by_one", asked)
+    layer, inputs = nn.Conv2d(64, 64, 3, padding=1), [torch.randn(2, 4, 64, 20, 20)]
+
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        return 9 * model(x).square().mean((1, 2, 3))
+
+    assert_equal_to_reference(bookkeeping.bookkeeping, (layer, loss, inputs))
+    assert asked.call_count == 1
+    wide = nn.Conv2d(64, 128, 3, 2, 1)  # many multiplications, but few positions
+    assert_equal_to_reference(bookkeeping.bookkeeping, (wide, loss, [torch.randn(2, 1, 64, 40, 40)]))
+    assert asked.call_count == 1
 
 
 def test_trap_18_copies_are_averaged_before_the_clip() -> None:

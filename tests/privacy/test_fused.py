@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from test_contribution import LAYERS, MOST, Hard, inputs_of, weighed
+from test_contribution import LAYERS, MOST, Hard, forced, inputs_of, weighed
 from test_engines import CLIP, everything
 from torch import Tensor
 
@@ -88,7 +88,8 @@ def test_an_image_without_a_finite_gradient_makes_the_whole_answer_zero_and_says
 @pytest.mark.parametrize(
     "name", LAYERS if not COMPILED else ["convolution", "convolution, channels last", "group norm"]
 )
-def test_no_image_adds_more_than_the_clip(name: str, bf16: bool) -> None:
+def test_no_image_adds_more_than_the_clip(name: str, bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    forced(name, monkeypatch)
     torch.manual_seed(0)
     layer, clip = LAYERS[name], 1e-3
     module = layer.build().to(DEVICE)
