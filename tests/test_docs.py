@@ -39,6 +39,17 @@ def test_every_link_leads_to_a_file_and_a_heading_in_it(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_the_site_holds_every_file_that_a_page_leads_to() -> None:
+    """`make site` builds of what it copies, and breaks off where a link leads beyond."""
+    copied = re.search(r"tar cf - --exclude __pycache__ (.*) \\\n", (ROOT / "Makefile").read_text())
+    assert copied
+    there = {path for pattern in copied[1].split() for path in ROOT.glob(pattern)}
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)", without_code(page)):
+            target = (page.parent / link).resolve()
+            assert re.match(r"https?://", link) or there & {target, *target.parents}, (page, link)
+
+
 def test_the_readme_is_short_and_leads_to_every_page_and_card() -> None:
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150
