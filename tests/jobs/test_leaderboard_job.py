@@ -15,6 +15,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,13 +23,14 @@ from running import environment, here, refusal, run
 
 from raysyn.command import main as raysyn_main
 from raysyn.command import read as read_command
+from raysyn.compute.doorway import unit_failure
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
 from raysyn.methods.leaderboard import pipeline
 from raysyn.methods.leaderboard.config import Config, Run, runs
 from raysyn.methods.leaderboard.judging import Verdict, dataset_of
 from raysyn.methods.leaderboard.page import console_rows, page
-from raysyn.methods.leaderboard.pipeline import Board, checked, run_job
+from raysyn.methods.leaderboard.pipeline import Board, _reports, checked, run_job
 from raysyn.methods.leaderboard.pipeline import run as run_board
 from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.room import check_room
@@ -50,6 +52,7 @@ from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store
 from raysyn.screen import cli
 from raysyn.screen.console import Console
+from raysyn.screen.ended import Ended
 
 JOB, PYTHON = "leaderboard", sys.executable
 TINY = (
@@ -311,6 +314,17 @@ def test_what_runs_have_paid_is_not_refused_where_their_account_was_lost(
         assert here(JOB, *asked)[0] == 0
     else:
         assert "and the run still to begin or to go on comes to" in refusal(JOB, *asked)
+
+
+@pytest.mark.parametrize("status", [2, 1])
+def test_a_refused_run_ends_the_board_with_its_sentence(status: int) -> None:
+    command = "python -P -m raysyn evolution quick --seed 0"
+    told = f"Traceback\nRuntimeError: {command}: exit status {status}\nlooking\nerror: no images."
+    compute = Mock(map=Mock(side_effect=unit_failure("runs", {1: told}, 3)))
+    with pytest.raises(Ended if status == 2 else RuntimeError) as ended:
+        _reports(compute, [Run("evolution", "quick", 1.0, 0)], {})
+    if status == 2:
+        assert str(ended.value).startswith("evolution quick was refused: no images. The other runs are kept")
 
 
 def test_a_budget_that_is_too_small_is_told_in_the_boards_own_flags(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -38,6 +39,7 @@ from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomically
 from raysyn.screen.console import Console
+from raysyn.screen.ended import Ended
 
 Read = Callable[[str, Sequence[str]], Any]
 """read(method, words): the `cli.Command` that this command line gives; ValueError, in one sentence, for a wrong one."""
@@ -70,6 +72,20 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     report, began = (json.loads(read_bytes(out, name)) for name in (REPORT_JSON, RUN_JSON))
     # PIGAN's seed divides the images, which are the same ones nevertheless.
     return {**report, "data_fingerprint": began.get("source_fingerprint", began["data_fingerprint"])}
+
+
+def _reports(compute: Compute, units: Sequence[Run], shared: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Of all runs; Ended, in its own words, where one was refused, once all others are done."""
+    try:
+        return compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
+    except RuntimeError as failed:
+        refused = re.search(r"-m raysyn (\w+ \S+).*: exit status 2\n(?:.*\n)*?error: (.*)", str(failed))
+        if refused is None:
+            raise
+        raise Ended(
+            f"{refused[1]} was refused: {refused[2].rstrip('.')}. The other runs are kept, and the same command goes on "
+            "with them once that is mended, or without that method"
+        ) from failed
 
 
 def _refuted(out: str, said: str) -> bool:
@@ -227,7 +243,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     for room in board.rooms:
         room.enter_totals()
     Store(folder.storage)[REACH] = folder.run_id
-    found = board.compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
+    found = _reports(board.compute, units, shared)
     judged = verdicts(
         board.compute, units, found, board.configs, config.judges, folder.storage, folder.secret
     ) if config.judges.classifiers else ()  # fmt: skip
