@@ -83,7 +83,7 @@ def _reports(compute: Compute, units: Sequence[Run], shared: Mapping[str, str]) 
         if refused is None:
             raise
         raise Ended(
-            f"{refused[1]} was refused: {refused[2].rstrip('.')}. The other runs are kept, and the same command goes on "
+            f"{refused[1]} was refused: {refused[2].rstrip('.')}. The other runs are kept: the same command goes on "
             "with them once that is mended, or without that method"
         ) from failed
 
