@@ -316,15 +316,23 @@ def test_what_runs_have_paid_is_not_refused_where_their_account_was_lost(
         assert "and the run still to begin or to go on comes to" in refusal(JOB, *asked)
 
 
-@pytest.mark.parametrize("status", [2, 1])
-def test_a_refused_run_ends_the_board_with_its_sentence(status: int) -> None:
-    command = "python -P -m raysyn evolution quick --seed 0"
-    told = f"Traceback\nRuntimeError: {command}: exit status {status}\nlooking\nerror: no images."
-    compute = Mock(map=Mock(side_effect=unit_failure("runs", {1: told}, 3)))
-    with pytest.raises(Ended if status == 2 else RuntimeError) as ended:
-        _reports(compute, [Run("evolution", "quick", 1.0, 0)], {})
-    if status == 2:
-        assert str(ended.value).startswith("evolution quick was refused: no images. The other runs are kept")
+def test_a_refused_run_ends_the_board_with_its_name_its_sentence_and_how_many_others_failed() -> None:
+    units = [Run("evolution", "quick", 1.0, seed) for seed in range(3)]
+    command = "python -P -m raysyn evolution quick --seed"
+    said = "Traceback\nRuntimeError: {}: exit status {}\nlooking\nerror: why?"
+    refused, crashed = said.format(command, 2), said.format(command, 1)
+
+    def ended(failures: dict[int, str]) -> str:
+        failure = unit_failure("runs", failures, 3)
+        with pytest.raises((Ended, RuntimeError)) as told:
+            _reports(Mock(map=Mock(side_effect=failure)), units, {})
+        assert isinstance(told.value, Ended) or told.value is failure
+        return str(told.value) if isinstance(told.value, Ended) else "unchanged"
+
+    name = f"the run {units[1].name} was refused: why?\n"
+    assert ended({1: refused}).startswith(f"{name}The runs that are done")
+    assert ended({1: refused, 2: crashed}).startswith(f"{name}Further runs that failed: 1. The runs that are done")
+    assert ended({1: crashed}) == ended({1: crashed, 2: refused}) == "unchanged"
 
 
 def test_a_budget_that_is_too_small_is_told_in_the_boards_own_flags(

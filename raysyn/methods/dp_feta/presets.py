@@ -24,8 +24,8 @@ from raysyn.train.samplers import SamplerConfig
 _CPU_SETS = ("mnist", "fashion_mnist")
 # Two cores afford 400,000 gradients: a small network that knows positions, noise levels shifted to where classes
 # are decided, one copy per image. 60,000 images assumed. Central images changed at random by the published strength
-# for grey images teach more: on 10,000 of MNIST at epsilon 1, 100 steps, two seeds, mean accuracy 72.7 % as they are,
-# 77.8 % after two operations, 42.1 % without central images; of Fashion-MNIST, three seeds, 65.5, 66.7 and 55.2 %. By
+# for grey images teach more: on 10,000 of MNIST at epsilon 1, 100 steps, three seeds, mean accuracy 72.9 % as they are,
+# 76.9 % after two operations, 44.5 % without central images; of Fashion-MNIST, three seeds, 65.5, 66.7 and 55.2 %. By
 # the strength for colour images they teach less: of Fashion-MNIST 61.8 % after two operations.
 _CPU = Config(
     network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), patch=2, positions=True),

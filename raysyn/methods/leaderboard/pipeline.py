@@ -75,16 +75,18 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _reports(compute: Compute, units: Sequence[Run], shared: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Of all runs; Ended, in its own words, where one was refused, once all others are done."""
+    """Of all runs; Ended, in its own words, where the first that failed was refused, once all others are done."""
     try:
         return compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     except RuntimeError as failed:
-        refused = re.search(r"-m raysyn (\w+ \S+).*: exit status 2\n(?:.*\n)*?error: (.*)", str(failed))
+        refused = re.search(r"unit (\d+) of(?:.*\n)*?.*: exit status 2\n(?:.*\n)*?error: (.*)", str(failed))
         if refused is None:
             raise
+        several = re.search(r"\((\d+) of \d+ units failed", str(failed))
+        others = f"Further runs that failed: {int(several[1]) - 1}. " if several else ""
         raise Ended(
-            f"{refused[1]} was refused: {refused[2].rstrip('.')}. The other runs are kept: the same command goes on "
-            "with them once that is mended, or without that method"
+            f"the run {units[int(refused[1])].name} was refused: {refused[2]}\n{others}The runs that are done are kept: "
+            "the same command goes on with them once that is mended, or without it"
         ) from failed
 
 
