@@ -85,8 +85,8 @@ def _reports(compute: Compute, units: Sequence[Run], shared: Mapping[str, str]) 
         several = re.search(r"\((\d+) of \d+ units failed", str(failed))
         others = f"Further runs that failed: {int(several[1]) - 1}. " if several else ""
         raise Ended(
-            f"the run {units[int(refused[1])].name} was refused: {refused[2]}\n{others}The runs that are done are kept: "
-            "the same command goes on with them once that is mended, or without it"
+            f"the run {units[int(refused[1])].name} was refused: {refused[2]}\n{others}The runs that are "
+            "done are kept: the same command goes on with them once that is mended, or without it"
         ) from failed
 
 
