@@ -21,7 +21,7 @@ from raysyn.data.flat_pixels import FlatPixels
 from raysyn.data.images import DataConfig, Images
 from raysyn.data.names import check_class_names, check_name
 from raysyn.data.parquet_batches import ROWS_AT_ONCE
-from raysyn.data.picture import chosen_fit
+from raysyn.data.picture import Fit, chosen_fit
 from raysyn.data.reading import Reading
 from raysyn.data.sources import (
     cache_folder,
@@ -66,17 +66,33 @@ def load_beside(private: DataConfig, images: Images, config: PublicConfig, most_
     which of them are private, and no noise would hide it. What the comparison tells, `comparison` says; how many
     there are is said in a report alone, which stays inside.
     """
-    own = private.name if private.path is None else str(Path(private.path).expanduser().resolve())
-    sets = [str(check_given(path, f"public.path={path!r}").resolve()) for path in config.path] or list(config.name)
-    field = f"public.{'path' if config.path else 'name'}"
-    if (private.path is None) != bool(config.path) and own in sets:
-        raise ValueError(f"{field} names {own}, the sensitive images themselves: name images that everybody may see")
+    field = _others(private, config)
     public = load_public(config, images.shape)
     if (both := shared_pixels(images, public)) > most_shared * len(images):
         # Not how many: an error message is copied to whom a report is not shown.
         many = f"more than {100 * most_shared:g} % of the sensitive images" if most_shared else "sensitive images"
         raise ValueError(f"{field} has {many} in it, pixel by pixel: name images that everybody may see")
     return replace(public, shared=both)
+
+
+def look_beside(private: DataConfig, shape: tuple[int, int, int], config: PublicConfig) -> None:
+    """Look whether there are public images, downloading what must be, without decoding them; ValueError as
+    `load_beside` for all that this can tell."""
+    _others(private, config)
+    source, _, folder = _decoded(config, shape)
+    if not (folder / "facts.json").exists():
+        names, _ = source.opened()
+        check_class_names(source.label, names or (), once=False)
+
+
+def _others(private: DataConfig, config: PublicConfig) -> str:
+    """The flag that names the public images; ValueError where these are the sensitive ones."""
+    own = private.name if private.path is None else str(Path(private.path).expanduser().resolve())
+    sets = [str(check_given(path, f"public.path={path!r}").resolve()) for path in config.path] or list(config.name)
+    field = f"public.{'path' if config.path else 'name'}"
+    if (private.path is None) != bool(config.path) and own in sets:
+        raise ValueError(f"{field} names {own}, the sensitive images themselves: name images that everybody may see")
+    return field
 
 
 def comparison(most_shared: float) -> str:
@@ -117,18 +133,9 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
     Raises ValueError, one sentence
     with field, value and mend, for what a user can mend.
     """
-    if config.limit is not None and config.limit < 1:
-        raise ValueError(f"public.limit={config.limit} leaves no images; give at least 1 or leave it out")
-    fit, reading = chosen_fit(config.fit, config.crop, "public"), Reading.of(config, "public.")
-    source = Stream.of(config)
-    for name in (source.name, *config.sets()):
-        check_name(source.label, "the public set", name)
-    # As it always was, so that what is decoded already is found.
-    fits = [] if fit in (None, "stretch") else [{"crop": "centre"}.get(fit, fit)]
-    made_of = (source.identity, shape, *fits, *reading.given())
-    folder = cache_folder() / "public" / hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]
+    source, fit, folder = _decoded(config, shape)
     if not (folder / "facts.json").exists():
-        decode_into(folder, source, shape, fit, reading)
+        decode_into(folder, source, shape, fit, Reading.of(config, "public."))
     facts = json.loads((folder / "facts.json").read_text())
     check_class_names(source.label, facts["class_names"], once=False)
 
@@ -150,3 +157,17 @@ def load_public(config: PublicConfig, shape: tuple[int, int, int]) -> Public:
             f"or test split, or at least {HELD_OUT} images"
         )
     return Public(source.name, part("train", wanted), valid, sets=config.sets())
+
+
+def _decoded(config: PublicConfig, shape: tuple[int, int, int]) -> tuple[Stream, Fit | None, Path]:
+    """The source, how its pictures are fitted, and where they are, once they are decoded."""
+    if config.limit is not None and config.limit < 1:
+        raise ValueError(f"public.limit={config.limit} leaves no images; give at least 1 or leave it out")
+    fit, reading = chosen_fit(config.fit, config.crop, "public"), Reading.of(config, "public.")
+    source = Stream.of(config)
+    for name in (source.name, *config.sets()):
+        check_name(source.label, "the public set", name)
+    # As it always was, so that what is decoded already is found.
+    fits = [] if fit in (None, "stretch") else [{"crop": "centre"}.get(fit, fit)]
+    made_of = (source.identity, shape, *fits, *reading.given())
+    return source, fit, cache_folder() / "public" / hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]

@@ -55,6 +55,7 @@ from raysyn.screen.console import Console
 from raysyn.screen.ended import Ended
 
 JOB, PYTHON = "leaderboard", sys.executable
+METHODS = {one.name: one for one in catalogue.METHODS}
 TINY = (
     "--data.limit 300 --network.width 8 --network.multipliers 1 --network.patch 2 --central.count 10 "
     "--warmup.iterations 3 --finetune.batch-size 32 --finetune.epochs 0.6 --sampler.steps 3 --synthetic 300 "
@@ -314,6 +315,33 @@ def test_what_runs_have_paid_is_not_refused_where_their_account_was_lost(
         assert here(JOB, *asked)[0] == 0
     else:
         assert "and the run still to begin or to go on comes to" in refusal(JOB, *asked)
+
+
+def test_public_images_that_a_run_could_not_have_are_known_before_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raysyn.methods.leaderboard.outlook.run_seconds", lambda unit, config: 60.0)
+    gone, out = tmp_path / "gone.parquet", str(tmp_path / "board")
+    few = ["quick", "--dry-run", "--epsilons", "1", "--seeds", "0", "--out", out, "--methods", "noisy_means"]
+    asked = {
+        "evolution": f"--source.kind public --public.path {gone}",
+        "dp_mepf": f"--public.path {gone}",
+        "dp_prototypes": f"--public.path {gone}",
+        "dp_imgsyn": f"--public.path {gone}",
+        "privimage": f"--public.path {gone}",
+    }
+    assert set(asked) == {name for name, one in METHODS.items() if hasattr(one.presets()["quick"], "public")}
+    for method, flags in asked.items():
+        said = refusal(JOB, *few, method, "--more", f"{method}:{flags}")
+        assert re.search(rf"run {method}-quick-eps1-seed0: public\.path='\S+gone\.parquet' \S", said), said
+    # The sensitive images themselves; what no run reads is not looked for.
+    assert "the sensitive images themselves" in refusal(JOB, *few, "dp_mepf", "--more", "dp_mepf:--public.name digits")
+    unread = "evolution:--source.kind letters", "privimage:--pretraining none"
+    status, _, said = here(
+        JOB, *few, "evolution", "privimage", "--more", *(f"{one} --public.path {gone}" for one in unread)
+    )
+    assert (status, said) == (0, "")
+    assert not (tmp_path / "board").exists()
 
 
 def test_a_refused_run_ends_the_board_with_its_name_its_sentence_and_how_many_others_failed() -> None:

@@ -118,6 +118,11 @@ class Config(Declared):
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed is {self.seed}: give a whole number from 0 to {2**32 - 1}")
 
+    @property
+    def reads_public(self) -> bool:
+        """Whether a run reads `public`."""
+        return self.alignment.start == "public"
+
 
 JUDGED_BY = (*soft_config.JUDGED_BY, "experiment")
 """Settings that change nothing that is released."""

@@ -83,7 +83,7 @@ def prepare(config: Config) -> Prepared:
     engines.refuse_unsupported(new_teacher(config, private))
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
-    sets = config.public.sets() if config.alignment.start == "public" else ()
+    sets = config.public.sets() if config.reads_public else ()
     rehearse(NAME, dataset, soft_labels=True, told=config, uncharged=uncharged(config), sets=sets)
     planned = units.planned(private, partial(plan, config))
     for epsilon in config.experiment.epsilons:
@@ -93,7 +93,7 @@ def prepare(config: Config) -> Prepared:
         if size // 2 >= min(private.shape[:2]):
             raise ValueError(f"{field_name} is {size}, too large for images of {private.shape[:2]}: lower it")
     # Last, because it may take hours the first time.
-    if config.alignment.start == "public":
+    if config.reads_public:
         public = load_beside(config.data, private, config.public, MOST_SHARED)
     publics = experiments.load_publics(config, private, public)
     for one in (public, *publics.values()):

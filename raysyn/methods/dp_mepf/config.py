@@ -29,9 +29,14 @@ class Config(Basics):
         default_factory=lambda: MatchConfig(iterations=200_000, batch_size=128, learning_rate=1e-3, decay=1.0)
     )
 
+    @property
+    def reads_public(self) -> bool:
+        """Whether a run reads `public`."""
+        return self.query.checkpoint is None
+
     def unread(self) -> dict[str, str]:
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
-        if self.query.checkpoint is None:
+        if self.reads_public:
             return {}
         taught = [one.name for one in fields(QueryConfig) if one.name not in ("network", "checkpoint")]
         names = [*(f"public.{one.name}" for one in fields(PublicConfig)), *(f"query.{name}" for name in taught)]

@@ -63,7 +63,7 @@ def prepare(config: Config) -> Prepared:
     """All that can be wrong with the input, public images unless a classifier of them is given, and the price of both
     questions."""
     given, public = config.query.checkpoint, None
-    sets = () if given is not None else config.public.sets()
+    sets = config.public.sets() if config.reads_public else ()
     dataset = look(NAME, config, uncharged, sets, {"query.checkpoint": given})
     private = dataset.train
     planned = units.planned(private, partial(perceptual.plan, config.moments, budget_of(config)))

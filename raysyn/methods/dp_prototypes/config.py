@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.basics import Basics
@@ -82,6 +82,7 @@ class Config(Basics):
     dissimilarity: DissimilarityConfig = field(default_factory=DissimilarityConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     """Its classifiers learn from the likeliest labels alone."""
+    reads_public: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

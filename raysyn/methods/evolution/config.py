@@ -19,3 +19,8 @@ class Config(Basics):
     source: SourceConfig = field(default_factory=SourceConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
     votes: VotesConfig = field(default_factory=VotesConfig)
+
+    @property
+    def reads_public(self) -> bool:
+        """Whether a run reads `public`."""
+        return self.source.kind == "public"

@@ -39,7 +39,7 @@ MOST_SHARED = 0.01
 
 def prepare(config: Config) -> Prepared:
     """All that can be wrong with the input, public images where they are asked for, and the price of all rounds."""
-    sets = config.public.sets() if config.source.kind == "public" else ()
+    sets = config.public.sets() if config.reads_public else ()
     dataset, public = look(NAME, config, uncharged, sets), None
     private = dataset.train
     planned = units.planned(private, partial(plan, config.votes, budget_of(config)))

@@ -19,6 +19,7 @@ from typing import Any
 
 from raysyn.compute.doorway import Compute
 from raysyn.data.images import public_facts
+from raysyn.data.public import look_beside
 from raysyn.methods.canary_attack import Refuted
 from raysyn.methods.common import Connect, apart, plain_name
 from raysyn.methods.leaderboard.config import NAME, Config, Run, own_flags, runs
@@ -186,24 +187,26 @@ FLAGS = "flags.json"
 
 
 def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict[str, Any]:
-    """What each run asks for, by its name, once each has been read and its images found, and where they are to
-    be judged by classifiers, are of several classes.
+    """What each run asks for, by its name, once each has been read and its images found, public ones too, and where
+    they are to be judged by classifiers, are of several classes.
 
     Raises ValueError, in one sentence that names the run: what is wrong in one must be known before the first is paid.
     """
-    commands, found = {}, set[str]()
+    commands, shapes, public = dict[str, Any](), dict[str, tuple[int, int, int]](), set[tuple[str, str]]()
     for unit in units:
         try:
             asked = commands[unit.name] = read(unit.method, [*unit.words, "--out", out])
             config = asked.config
-            if repr(config.data) not in found:
-                _, _, classes = public_facts(config.data)
+            if (data := repr(config.data)) not in shapes:
+                _, shapes[data], classes = public_facts(config.data)
                 if judged and classes == 1:
                     raise ValueError(
                         "its images are of one class, which is every classifier's answer to each: give "
                         "--judges.classifiers with no name"
                     )
-                found.add(repr(config.data))
+            if getattr(config, "reads_public", False) and (both := (data, repr(config.public))) not in public:
+                look_beside(config.data, shapes[data], config.public)
+                public.add(both)
         except ValueError as error:
             told = str(error) if unit.epsilon is None else own_flags(error)
             raise ValueError(f"run {unit.name}: {told}") from error

@@ -144,6 +144,11 @@ class Config(Declared, Snapshots):
                 "have it otherwise: say the same of both, or --central-use between"
             )
 
+    @property
+    def reads_public(self) -> bool:
+        """Whether a run reads `public`."""
+        return self.pretraining != "none"
+
     def unread(self) -> dict[str, str]:
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
         found = {
@@ -188,7 +193,7 @@ class Config(Declared, Snapshots):
 
     def untaught(self) -> bool:
         """Whether there is no diffusion model that has learned before it is fine-tuned."""
-        steps = self.pretrain.iterations if self.pretraining != "none" else 0
+        steps = self.pretrain.iterations if self.reads_public else 0
         steps += self.warmup.iterations if self.warms_up() else 0
         return self.generator == "gan" or not steps
 

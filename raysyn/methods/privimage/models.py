@@ -121,7 +121,7 @@ def check_diffusion(config: Config, private: Images, rows: int) -> dict[str, str
     facts = check_denoiser(own, private.shape, task_of(config, rows), config.sampler, config.finetune.layers)
     told = {"selected": config.semantic.conditional, "all": private.classes > 1, "none": False}[config.pretraining]
     central = config.warms_up() and not config.central.conditional and private.classes == 1
-    if not told and (config.pretraining != "none" or central) and table_of_labels(own, rows) is None:
+    if not told and (config.reads_public or central) and table_of_labels(own, rows) is None:
         raise ValueError(
             f"network.factory {config.network.factory} has no nn.Embedding of {rows + 1} rows called label, which "
             "are made alike after learning from images that tell no classes: add it, or leave pretraining at selected, "

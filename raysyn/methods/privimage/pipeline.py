@@ -63,7 +63,7 @@ def prepare(config: Config) -> Prepared:
     planned = units.planned(private, lambda n: plan_of(config, n, private.classes))
     told = check_network(config, private)
     check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))
-    sets = config.public.sets() if config.pretraining != "none" else ()
+    sets = config.public.sets() if config.reads_public else ()
     networks = {"query.checkpoint": config.query.checkpoint} if config.pretraining == "selected" else {}
     rehearse(name_of(config), dataset, told=config, uncharged=uncharged(config), sets=sets, networks=networks)
     if config.word_vectors is not None:
@@ -71,7 +71,7 @@ def prepare(config: Config) -> Prepared:
     if config.pretraining == "selected":
         check_shift(config.query, private.shape)
     # Last, because it may take hours the first time.
-    if config.pretraining != "none":
+    if config.reads_public:
         public = load_beside(config.data, private, config.public, MOST_SHARED)
         if config.word_vectors is not None:
             similarity(config, private, public, None)
@@ -212,7 +212,7 @@ def made_from(config: Config, public: Public | None, selected: Selection | None)
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
     choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
-    if config.pretraining != "none":
+    if config.reads_public:
         choices.append(comparison(MOST_SHARED))
     if config.pretraining == "selected" and config.query.checkpoint is not None:
         choices.append(GIVEN)

@@ -64,7 +64,7 @@ def before(config: Config) -> list[str]:
     selects = config.pretraining == "selected"
     asked = {
         "query": selects and config.query.checkpoint is None, "semantic": selects,
-        "central": config.private and config.central.count > 0, "pretrain": config.pretraining != "none",
+        "central": config.private and config.central.count > 0, "pretrain": config.reads_public,
         "warmup": config.warms_up(),
     }  # fmt: skip
     return [name for name, is_so in asked.items() if is_so]
