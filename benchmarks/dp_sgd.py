@@ -7,7 +7,8 @@
 
 All rows of a case run interleaved on made-up images; times are medians over the repeats. A step is forward,
 backward and (where private) clip and sum; the noise and the optimiser are left out of every row. The ratio is
-to the fastest non-private step among both memory layouts, whole and in micro-batches. Opacus knows no noise
+to the fastest non-private step among both memory layouts, whole and in micro-batches, in float32 and, where the device
+has it, bfloat16 (--precision float32 leaves it out, as before there was bfloat16 on CPUs). Opacus knows no noise
 multiplicity: its hooks' per-copy gradients are averaged here before the clip, while its ghost and fast modes
 cannot average, so they clip each copy alone, which is less work than asked for.
 """
@@ -29,7 +30,7 @@ from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSam
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from raysyn.compute.worker import best_device
+from raysyn.compute.worker import best_device, has_bf16
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import trial
 from raysyn.privacy.engines import Loss
@@ -110,14 +111,17 @@ def randomise(model: nn.Module) -> None:
         nn.init.normal_(parameter, std=0.05)
 
 
-def plain_step(case: Case, layout: str, micro_batch: int) -> Callable[[], None]:
+def plain_step(case: Case, layout: str, precision: str, micro_batch: int) -> Callable[[], None]:
     """Forward and backward of the mean loss."""
+    device = case.inputs_BK[0].device.type
 
     def step() -> None:
         case.model.to(memory_format=LAYOUTS[layout])
         for start in range(0, case.images, micro_batch):
             inputs = [x[start : start + micro_batch].flatten(0, 1) for x in case.inputs_BK]
-            case.loss(case.model, *inputs).sum().backward()
+            with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+                losses = case.loss(case.model, *inputs)
+            losses.float().sum().backward()
         case.model.zero_grad()
 
     return step
@@ -214,15 +218,23 @@ def _clip_hooks(model: Any, copies: int) -> None:
     clip_and_sum(grads)
 
 
-def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[str, Callable[[], None]]:
+def steps_of(
+    case: Case, engines: Sequence[str], device: torch.device, precisions: Sequence[str]
+) -> dict[str, Callable[[], None]]:
     """Every row of one case's table."""
     whole = case.images
     part = min(whole, trial.fitting(device, case.first(1)[0], whole))
-    steps = {f"plain {layout} /{size}": plain_step(case, layout, size) for layout in LAYOUTS for size in (whole, part)}
+    steps = {
+        f"plain {layout} {precision} /{size}": plain_step(case, layout, precision, size)
+        for precision in precisions
+        for layout in LAYOUTS
+        for size in (whole, part)
+    }
     for engine in engines:
         if engine == "auto":
-            choice = trial.measure(device, case.model, case.first, case.loss, whole, SGDSpeed())
-            layout = "NHWC" if choice.channels_last else "NCHW"
+            speed = SGDSpeed(precision="auto" if "bf16" in precisions else "float32")
+            choice = trial.measure(device, case.model, case.first, case.loss, whole, speed)
+            layout = f"{'NHWC' if choice.channels_last else 'NCHW'} {choice.precision}"
             steps[f"auto = {choice.engine} {layout} /{choice.micro_batch}"] = private_step(case, choice)
             continue
         if engine == "jax-privacy":
@@ -243,9 +255,9 @@ def steps_of(case: Case, engines: Sequence[str], device: torch.device) -> dict[s
     return steps
 
 
-def run(case: Case, engines: Sequence[str], repeats: int, device: torch.device) -> None:
+def run(case: Case, engines: Sequence[str], repeats: int, device: torch.device, precisions: Sequence[str]) -> None:
     """Measure one case and print its table."""
-    steps = steps_of(case, engines, device)
+    steps = steps_of(case, engines, device, precisions)
     memory = {name: peak_bytes(step, device) for name, step in steps.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
@@ -255,9 +267,9 @@ def run(case: Case, engines: Sequence[str], repeats: int, device: torch.device) 
     fastest = min(taken for name, taken in middle.items() if name.startswith("plain"))
     parameters = sum(p.numel() for p in case.model.parameters())
     print(f"\n{case.name}: {case.images} images x {case.copies} copies, {parameters / 1e6:.2f} M parameters")
-    print(f"  {'engine, layout /micro-batch':34} {'seconds':>8} {'ratio':>6} {'peak MB':>8}")
+    print(f"  {'engine, layout /micro-batch':36} {'seconds':>8} {'ratio':>6} {'peak MB':>8}")
     for name, taken in middle.items():
-        print(f"  {name:34} {taken:8.3f} {taken / fastest:6.2f} {memory[name] / 2**20:8.0f}", flush=True)
+        print(f"  {name:36} {taken:8.3f} {taken / fastest:6.2f} {memory[name] / 2**20:8.0f}", flush=True)
 
 
 def main() -> None:
@@ -265,6 +277,7 @@ def main() -> None:
     parser.add_argument("--cases", default=CASES, help="comma-separated MODEL:BATCHxK, models resnet and unet")
     parser.add_argument("--engines", default="auto,loop,vmap,bookkeeping,opacus-hooks,opacus-ghost,opacus-fast")
     parser.add_argument("--repeats", type=int, default=5, help="interleaved repeats, of which the median is shown")
+    parser.add_argument("--precision", choices=["auto", "float32"], default="auto")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; ratios of CPU time need 1")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -272,10 +285,11 @@ def main() -> None:
     torch.manual_seed(0)
     device = best_device()
     print(f"python {' '.join(sys.argv)}   # torch {torch.__version__}, {device}, {options.threads} threads")
+    coarse = has_bf16(device) and options.precision == "auto"
     for text in options.cases.split(","):
         case = build(text, device)
         randomise(case.model)
-        run(case, options.engines.split(","), options.repeats, device)
+        run(case, options.engines.split(","), options.repeats, device, ["float32", *(["bf16"] if coarse else [])])
 
 
 if __name__ == "__main__":

@@ -308,7 +308,7 @@ class Bench:
                 sgd.fit(clock, self.model, self.task, images, brief, cost, bytes(32), speed)
         except Exception as error:
             return [{"what": f"whole step, {engine}", "failed": str(error).split("\n")[0][:200]}]
-        row: Row = {"what": f"whole step, {engine}", "precision": speed.precision_on(self.device)}
+        row: Row = {"what": f"whole step, {engine}", "precision": speed.precisions_on(self.device, engine)[0]}
         row["step_s"] = statistics.median(b - a for a, b in pairwise(clock.times))
         row["copies_per_s"] = self.config.batch_size * self.copies / row["step_s"]
         return [row]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,19 +18,44 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether it multiplies bfloat16 numbers by units of their own: GPUs that have them, and CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and _has_amx()
+
+
+@functools.cache
+def _has_amx() -> bool:
+    told: Any = getattr(torch.cpu, "get_capabilities", dict[str, Any])  # torch 2.11 may not tell
+    return bool(told().get("amx_bf16", False))
+
+
+def in_bf16(device: torch.device) -> torch.autocast:
+    """Within, on a GPU or a CPU with AMX, layers multiply bfloat16 numbers and add up in float32; weights stay
+    float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda" or has_bf16(device))
+
+
 _entering = threading.Lock()
-_inside, _before = list[torch.device](), [True, False]
-"""Who is in `full_float32`, and how the process was before the first of them: both switches are the process's."""
+_inside, _before = list[torch.device](), list[Any]()
+"""Who is in `full_float32`, and how the process was before the first of them: its switches are the process's."""
 
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """Neither autocast nor TF32, which rounds the inputs of convolutions to 10 bits and is cuDNN's default."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    """Neither autocast nor TF32, which rounds the inputs of convolutions to 10 bits and is cuDNN's default, nor what
+    torch.set_float32_matmul_precision may have asked of a CPU."""
+    mkldnn: Any = torch.backends.mkldnn
+    switches = [
+        (torch.backends.cudnn, "allow_tf32", False), (torch.backends.cuda.matmul, "allow_tf32", False),
+        (mkldnn.matmul, "fp32_precision", "ieee"), (mkldnn.conv, "fp32_precision", "ieee"),
+    ]  # fmt: skip
     with _entering:
         if not _inside:
-            _before[:] = cudnn.allow_tf32, matmul.allow_tf32
-            cudnn.allow_tf32 = matmul.allow_tf32 = False
+            _before[:] = [getattr(where, name) for where, name, _ in switches]
+            for where, name, value in switches:
+                setattr(where, name, value)
         _inside.append(device)
     try:
         with torch.autocast(device.type, enabled=False):
@@ -39,7 +65,8 @@ def full_float32(device: torch.device) -> Iterator[None]:
             _inside.pop()
             # The last one out, or the process would be left as another thread of it has found it.
             if not _inside:
-                cudnn.allow_tf32, matmul.allow_tf32 = _before
+                for (where, name, _), value in zip(switches, _before, strict=True):
+                    setattr(where, name, value)
 
 
 class Worker(ABC):

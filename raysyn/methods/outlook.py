@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from raysyn.attacks import nearest
+from raysyn.compute import worker
 from raysyn.compute.doorway import Machines
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
@@ -233,7 +234,7 @@ def private_seconds(model: nn.Module, task: Task, like: Images, config: SGDConfi
     held = max(1, min(copies, int(STEP_S / 2 / each_s))) if each_s else copies
     few = affordable(model, task, like, whole, held * each_s, least=2)
     speed = replace(speed, engine="auto" if speed.engine == FUSED else speed.engine)
-    if best_device().type == "cpu":
+    if not worker.has_bf16(best_device()):
         speed = replace(speed, precision="float32")
 
     def steps(images: int, speed: SGDSpeed) -> tuple[float, float, Choice]:

@@ -26,6 +26,11 @@ def new_denoiser(config: UNetConfig, channels: int, size: Size, classes: int) ->
     return OwnDenoiser(made_by, channels, size, classes, int(torch.randint(1 << 62, ())))
 
 
+def is_ours(model: nn.Module) -> bool:
+    """Whether no part of it is a user's, whose operations may take one kind of number alone."""
+    return not any(isinstance(part, OwnDenoiser) for part in model.modules())
+
+
 class OwnDenoiser(nn.Module):
     """A network of the user's. It travels as its function and its weights: its class is known here alone.
 

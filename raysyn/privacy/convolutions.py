@@ -74,14 +74,17 @@ def unfolded(module: nn.Conv2d, x_MHWC: Tensor, g_MHWO: Tensor, images: int) -> 
     g_BKLO = g_MHWO.reshape(images, copies, high * wide, wide_out)
     wide_patch = shape[4] * shape[5] * shape[6]
     out = torch.empty(images, wide_out, wide_patch, device=g_MHWO.device)
-    room = PATCH_BYTES // (4 * high * wide * wide_patch) if g_MHWO.device.type == "cpu" else rows
+    room = PATCH_BYTES // (x_MHWC.element_size() * high * wide * wide_patch) if g_MHWO.device.type == "cpu" else rows
     if room >= copies:
         per_piece = min(images, room // copies)
         for start in range(0, images, per_piece):
             piece = slice(start, start + per_piece)
             x_BLP = patches[piece].reshape(-1, copies * high * wide, wide_patch)
             g_BOL = g_BKLO[piece].reshape(len(x_BLP), -1, wide_out).transpose(1, 2)
-            torch.bmm(g_BOL, x_BLP, out=out[piece])
+            if out.dtype == g_BOL.dtype:
+                torch.bmm(g_BOL, x_BLP, out=out[piece])
+            else:
+                out[piece] = torch.bmm(g_BOL, x_BLP)
         return out.flatten(1)
     per_piece = max(1, room)
     for image in range(images):
@@ -91,7 +94,10 @@ def unfolded(module: nn.Conv2d, x_MHWC: Tensor, g_MHWO: Tensor, images: int) -> 
                 patches[image, piece].reshape(-1, wide_patch),
                 g_BKLO[image, piece].reshape(-1, wide_out),
             )
-            torch.addmm(out[image], g_LO.T, x_LP, beta=float(start > 0), out=out[image])
+            if out.dtype == g_LO.dtype:
+                torch.addmm(out[image], g_LO.T, x_LP, beta=float(start > 0), out=out[image])
+            else:
+                out[image] = g_LO.T @ x_LP + (out[image] if start else 0.0)
     return out.flatten(1)
 
 

@@ -29,7 +29,8 @@ class GroupNormCall:
             return cast(Tensor, _ChannelsLastNorm.apply(x.float(), self)).to(x.dtype)
         if not x.is_cuda:
             self._by_kernel, self._wanted = True, x.requires_grad
-            return cast(Tensor, _ContiguousNorm.apply(x.float().contiguous(), self)).to(x.dtype)
+            kept = x if x.dtype == torch.bfloat16 else x.float()  # which the kernel takes beside float32 weights
+            return cast(Tensor, _ContiguousNorm.apply(kept.contiguous(), self)).to(x.dtype)
         layer, size = self.layer, x[0, 0].numel()
         # In float32 whatever the precision of the pass: the kernel wants x to be of the weights' kind.
         out, mean_MG, inverse_MG = torch.native_group_norm(
@@ -54,6 +55,7 @@ class GroupNormCall:
         if self._sums is None and self._by_kernel:
             self._sums = self._sums_of_kernel(x, g)
         if self._sums is None:
+            x, g = x.float(), g.float()
             g_MC, gx_MC = over_positions(g), over_positions(x * g)
             # Reduced first, so that the normalised activations need not be computed again.
             mean_MC, inverse_MC = self.per_channel(self.mean_MG), self.per_channel(self.inverse_MG)
@@ -64,7 +66,8 @@ class GroupNormCall:
         """`sums` by torch's backward pass, which computes x's gradient beside them where it is wanted."""
         layer, rows, channels, size = self.layer, len(x), x.shape[1], x[0, 0].numel()
         # Tensors of three dimensions, for which there is one layout.
-        g, flat = g.reshape(1, -1, size), x.float().reshape(1, -1, size)
+        x = x if x.dtype == torch.bfloat16 else x.float()
+        g, flat = g.to(x.dtype).reshape(1, -1, size), x.reshape(1, -1, size)
         dx, normal_C, g_C = torch.ops.aten.native_group_norm_backward(
             g, flat, self.mean_MG.view(1, -1), self.inverse_MG.view(1, -1), layer.weight.repeat(rows), 1,
             rows * channels, size, rows * layer.num_groups, [self._wanted, True, True],
@@ -142,10 +145,10 @@ def _like(x_MLC: Tensor, shape_MCHW: Tensor) -> Tensor:
 
 
 def over_positions(x: Tensor) -> Tensor:
-    """Sum of (M, C, ...) over all but the first two dimensions, along the memory: (M, C)."""
+    """Sum of (M, C, ...) over all but the first two dimensions, along the memory: float32 (M, C)."""
     if x.ndim == 4 and not x.is_contiguous():
-        return rows_of(x).sum(1)
-    return x.flatten(2).sum(2)
+        return rows_of(x).sum(1, dtype=torch.float32)
+    return x.flatten(2).sum(2, dtype=torch.float32)
 
 
 def rows_of(x_MCHW: Tensor) -> Tensor:

@@ -54,8 +54,10 @@ class Part(NamedTuple):
 def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNormCall | None) -> list[Part]:
     """The per-image gradients of one layer's weight and bias: float32 numbers whatever the precision of the pass.
 
-    On a GPU products that are formed multiply numbers of the pass's precision and add them up in float32. That is as
-    private as any other way to choose a gradient: what is measured and summed is what was formed.
+    Products that are formed multiply numbers of the pass's precision and add them up in float32; on a CPU each is then
+    rounded to that precision, of an image too large for one product each piece. That is as private as any other way to
+    choose a gradient: what is measured and summed is what was formed. Norms of what is not formed are computed in
+    float32.
 
     Args:
         layer: one of `engines.SUPPORTED`.
@@ -65,23 +67,24 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
         norm: the call that computed a GroupNorm.
     """
     weight, bias = cast(Tensor, layer.weight), cast("Tensor | None", getattr(layer, "bias", None))
-    coarse = (x, g)
-    x, g = (x.float() if x.is_floating_point() else x), g.float()
+    if x.is_floating_point() and not x.is_cuda:
+        x = x.to(g.dtype)  # as the layer saw it
     with full_float32(g.device):
         if isinstance(layer, nn.Embedding):
-            return [_embedding(layer, x, g, images)]
+            return [_embedding(layer, x, g.float(), images)]
         if isinstance(layer, nn.GroupNorm):
             assert norm is not None
             shift_MC, scale_MC = norm.sums(x, g)
             return _kept_both(weight, scale_MC, bias, shift_MC, images)
         if isinstance(layer, nn.LayerNorm):
-            normal = F.layer_norm(x, layer.normalized_shape, eps=layer.eps)
+            normal, g = F.layer_norm(x.float(), layer.normalized_shape, eps=layer.eps), g.float()
             shape = (len(x), -1, weight.numel())
             return _kept_both(weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images)
         if isinstance(layer, nn.Conv2d):
-            part, g_MO = _conv(layer, x, g, images, coarse), over_positions(g)
+            part, g_MO = _conv(layer, x, g, images), over_positions(g)
         else:
-            part, g_MO = _linear(weight, x, g, images, coarse), g.reshape(len(g), -1, g.shape[-1]).sum(1)
+            part = _linear(weight, x, g, images)
+            g_MO = g.reshape(len(g), -1, g.shape[-1]).sum(1, dtype=torch.float32)
         return [part] if bias is None else [part, _kept(bias, _per_image(g_MO, images))]
 
 
@@ -131,17 +134,16 @@ def _embedding(module: nn.Embedding, x: Tensor, g: Tensor, images: int) -> Part:
     return Part(module.weight, squared_B, None, weighted)
 
 
-def _linear(weight: Tensor, x: Tensor, g: Tensor, images: int, coarse: tuple[Tensor, Tensor]) -> Part:
-    """Linear layers and 1 x 1 convolutions: rows of any number of positions; `coarse`: x and g as the pass had them."""
+def _linear(weight: Tensor, x: Tensor, g: Tensor, images: int) -> Part:
+    """Linear layers and 1 x 1 convolutions: rows of any number of positions."""
     wide_in, wide_out = x.shape[-1], g.shape[-1]
     x_BLC, g_BLO = x.reshape(images, -1, wide_in), g.reshape(images, -1, wide_out)
     length = x_BLC.shape[1]
     if 2 * length**2 * (wide_in + wide_out) > GHOST_ADVANTAGE * wide_in * wide_out:
         if x.is_cuda:
-            x, g = (y.reshape(images, length, 1, y.shape[-1]) for y in coarse)
-            return _on_gpu(weight, x, g, images, (1, 1), (1, 1), (0, 0), (1, 1))
-        return _kept(weight, torch.bmm(g_BLO.transpose(1, 2), x_BLC).flatten(1))
-    x_BLC, g_BLO = _once(x_BLC), _once(g_BLO)
+            return _on_gpu(weight, x_BLC[:, :, None], g_BLO[:, :, None], images, (1, 1), (1, 1), (0, 0), (1, 1))
+        return _kept(weight, torch.bmm(g_BLO.transpose(1, 2), x_BLC).flatten(1).float())
+    x_BLC, g_BLO = _once(x_BLC.float()), _once(g_BLO.float())
     grams = torch.bmm(x_BLC, x_BLC.transpose(1, 2)), torch.bmm(g_BLO, g_BLO.transpose(1, 2))
 
     def weighted(factors_B: Tensor) -> Tensor:
@@ -169,19 +171,19 @@ def _diagonal(gram_BLL: Tensor) -> Tensor:
     return gram_BLL.diagonal(dim1=1, dim2=2)
 
 
-def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int, coarse: tuple[Tensor, Tensor]) -> Part:
+def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int) -> Part:
     weight, kernel = module.weight, module.weight.shape[2:]
     x, margin = convolutions.padded_evenly(module, x)
     if module.groups > 1 or (weight.numel() <= SMALL_WEIGHT and x.is_contiguous() and not x.is_cuda):
-        return _kept(weight, convolutions.grouped(module, x, g, margin, images))
+        x, g = (x.float(), g.float()) if x.is_cuda else (x, g)
+        return _kept(weight, convolutions.grouped(module, x, g, margin, images).float())
     plain = module.stride == (1, 1) and module.dilation == (1, 1)
     if plain and kernel == (1, 1) and margin == (0, 0):
-        return _linear(weight, rows_of(x), rows_of(g), images, (rows_of(coarse[0]), rows_of(coarse[1])))
+        return _linear(weight, rows_of(x), rows_of(g), images)
     length = len(x) // images * (x.shape[2] + 2 * margin[0]) * (x.shape[3] + 2 * margin[1])
     ghost = plain and 2 * length**2 * (x.shape[1] + len(weight) + 4 * kernel.numel()) < GHOST_ADVANTAGE * weight.numel()
     if x.is_cuda and not ghost:
-        padded, _ = convolutions.padded_evenly(module, coarse[0])
-        x_MHWC, g_MHWO = padded.permute(0, 2, 3, 1), coarse[1].permute(0, 2, 3, 1)
+        x_MHWC, g_MHWO = x.permute(0, 2, 3, 1), g.permute(0, 2, 3, 1)
         return _on_gpu(weight, x_MHWC, g_MHWO, images, tuple(kernel), module.stride, margin, module.dilation)
 
     def in_order(sum_P: Tensor) -> Tensor:
@@ -189,7 +191,7 @@ def _conv(module: nn.Conv2d, x: Tensor, g: Tensor, images: int, coarse: tuple[Te
 
     if not ghost and len(g) // images * g[0, 0].numel() >= ONE_BY_ONE:
         return _kept(weight, convolutions.one_by_one(module, x, g, margin, images), in_order)
-    x, g = (_once(x), _once(g)) if ghost else (x, g)
+    x, g = (_once(x.float()), _once(g.float())) if ghost else (x, g)
     x_MHWC = F.pad(x.permute(0, 2, 3, 1), (0, 0, margin[1], margin[1], margin[0], margin[0])).contiguous()
     g_MHWO = g.permute(0, 2, 3, 1)
     if ghost:

@@ -184,7 +184,7 @@ class _Run:
         self.history: list[dict[str, float]] = []
         saved = worker.resume()
         # Measured again after a restart the choice could differ, and with it the last bits of the weights.
-        choice = Choice(**saved["engine"]).on(worker.device) if saved else self._measured(speed)
+        choice = (Choice(**saved["engine"]) if saved else self._measured(speed)).on(worker.device)
         choice.lay_out(self.model)
         self.size = sum(p.numel() for p in engines.trained(self.model))
         self.ema = Ema(self.model, config.ema)

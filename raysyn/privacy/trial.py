@@ -1,4 +1,4 @@
-"""Which engine, micro-batch and memory layout are fastest here: a short measured trial on made-up images."""
+"""Which engine, micro-batch, memory layout and precision are fastest here: a short measured trial on made-up images."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from raysyn.compute import worker
 from raysyn.privacy import engines
 from raysyn.privacy.bookkeeping import bookkeeping
 from raysyn.privacy.engines import Clipped, Engine, Loss
@@ -24,6 +25,9 @@ PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
 its cache; a GPU whose memory they overflow gets half as many, and so on."""
 IMAGES_AT_ONCE = {"cpu": 256, "cuda": 4096}
 ROUNDS = 2
+MARGIN = 1.1
+"""By so much bfloat16 must be faster than float32, where there is the choice: among equals a clock would decide how a
+run is rounded."""
 FUSING_PAYS_S = 600.0
 """Seconds of the whole stage, as `bookkeeping` would take them on a GPU, from which the minutes that compiling the step
 takes are worth it."""
@@ -31,7 +35,8 @@ takes are worth it."""
 
 @dataclass(frozen=True, kw_only=True)
 class SGDSpeed:
-    """How DP-SGD's gradients are computed. Nothing here changes the result beyond rounding."""
+    """How DP-SGD's gradients are computed. Nothing here changes the result beyond rounding, which is coarser in
+    bfloat16."""
 
     engine: Literal["auto", "loop", "bookkeeping", "fused"] = "auto"
     """How per-image gradients are computed; `auto` times every way for a moment and takes the fastest. `fused`, on a
@@ -43,8 +48,9 @@ class SGDSpeed:
     channels_last: bool | None = None
     """Memory layout of images and convolutions; by default measured together with the engine."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """`bf16` runs the network in bfloat16 (on a GPU only); clip, sum and noise stay in float32. `auto` is bf16 on a GPU
-    that has it, and float32 elsewhere."""
+    """`bf16` runs the network in bfloat16, on a GPU that has it or a CPU with AMX; clip, sum and noise stay in float32.
+    `auto` is bf16 on such a GPU; on such a CPU it is measured for `bookkeeping` where the engine or the layout is
+    left open, and taken if it is faster by a tenth; else it is float32."""
 
     def __post_init__(self) -> None:
         if self.micro_batch is not None and self.micro_batch < 1:
@@ -55,20 +61,32 @@ class SGDSpeed:
         return self.engine == "auto" or self.channels_last is None
 
     def refuse_on_cpu(self) -> None:
-        """Raise ValueError for what only a GPU can do."""
-        if self.precision == "bf16":
-            raise ValueError("on.sgd.precision is bf16, but the workers have no GPU: use float32")
+        """Raise ValueError for what this machine's CPU cannot do."""
+        if self.precision == "bf16" and not worker.has_bf16(torch.device("cpu")):
+            raise ValueError("on.sgd.precision is bf16, but the workers have no GPU, nor this CPU AMX: use float32")
         if self.engine == FUSED:
             raise ValueError("on.sgd.engine is fused, but the workers have no GPU: use auto")
 
-    def precision_on(self, device: torch.device) -> str:
-        """The precision that `auto` stands for; raises ValueError for one that the device does not have."""
-        if self.precision == "float32":
-            return "float32"
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    def precisions_on(self, device: torch.device, engine: str) -> list[str]:
+        """Those that `auto` may choose from, for an engine; raises ValueError for one that the device does not have."""
+        able = worker.has_bf16(device)
         if self.precision == "bf16" and not able:
             raise ValueError(f"on.sgd.precision is bf16, which this {device.type} device does not have: use float32")
-        return "bf16" if able else "float32"
+        if self.precision != "auto" or not able:
+            return ["bf16" if self.precision == "bf16" else "float32"]
+        if device.type == "cuda":
+            return ["bf16"]
+        return ["float32", "bf16"] if self.leaves_open() and engine != "loop" else ["float32"]
+
+    def layouts_on(self, device: torch.device, precision: str) -> list[bool]:
+        """Whether channels come last: in which layouts it is worth trying."""
+        if self.channels_last is not None:
+            return [self.channels_last]
+        # Compiled code is fastest with channels last, and compiling both to compare them would take too long. Of a CPU
+        # bfloat16 was faster without in every network that was measured.
+        if self.engine == FUSED:
+            return [True]
+        return [False] if device.type == "cpu" and precision == "bf16" else [True, False]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +102,9 @@ class Choice:
         return asdict(self)
 
     def on(self, device: torch.device) -> Choice:
-        """The same where the device can do it: a run that began on a GPU may continue on a CPU."""
-        if device.type == "cuda":
-            return self
-        return replace(self, engine="bookkeeping" if self.engine == FUSED else self.engine, precision="float32")
+        """The same where the device can do it: a run that began on a GPU may continue on a CPU, or on another one."""
+        engine = "bookkeeping" if self.engine == FUSED and device.type == "cpu" else self.engine
+        return replace(self, engine=engine, precision=self.precision if worker.has_bf16(device) else "float32")
 
     def lay_out(self, model: nn.Module) -> None:
         """Give the convolution weights the chosen memory layout; activations follow the weights."""
@@ -141,12 +158,11 @@ def _best(
     speed: SGDSpeed, steps: int, micro_batch: int,
 ) -> Choice:  # fmt: skip
     """Of the choices with one micro-batch."""
-    # Compiled code is fastest with channels last, and compiling both to compare them would take too long.
-    layouts = [True] if speed.engine == FUSED else [True, False]
     choices = [
-        Choice(engine=name, micro_batch=micro_batch, channels_last=layout, precision=speed.precision_on(device))
+        Choice(engine=name, micro_batch=micro_batch, channels_last=layout, precision=precision)
         for name in (ENGINES if speed.engine == "auto" else [speed.engine])
-        for layout in (layouts if speed.channels_last is None else [speed.channels_last])
+        for precision in speed.precisions_on(device, name)
+        for layout in speed.layouts_on(device, precision)
     ]
     if len(choices) == 1 and (device.type == "cpu" or speed.micro_batch is not None):
         return choices[0]
@@ -182,9 +198,10 @@ def _fastest(
     rough = {choice: _time(choice, model, inputs_BK, loss, device) for choice in choices}
     left = [choice for choice in choices if rough[choice] < 2 * min(rough.values())]
     rounds = [{choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)]
-    seconds = {choice: min(times[choice] for times in rounds) for choice in left}
+    coarse = {choice: MARGIN if choice.precision == "bf16" else 1.0 for choice in left}
+    seconds = {choice: coarse[choice] * min(times[choice] for times in rounds) for choice in left}
     best = min(left, key=seconds.__getitem__)
-    return best, seconds[best]
+    return best, seconds[best] / coarse[best]
 
 
 def _able(choices: Sequence[Choice], attempt: Callable[[Choice], object]) -> list[Choice]:
@@ -196,6 +213,9 @@ def _able(choices: Sequence[Choice], attempt: Callable[[Choice], object]) -> lis
             able.append(choice)
         except ValueError as refusal:  # this engine has no answer for this model; another may
             refusals.append(refusal)
+        except (RuntimeError, TypeError):  # of a user's network, which takes one kind of number alone
+            if choice.precision != "bf16" or all(other.precision == "bf16" for other in choices):
+                raise
     if not able:
         raise refusals[0]
     return able

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raysyn.compute.worker import in_bf16
 from raysyn.train.norm_inputs import norm_inputs
 
 Start = Literal["public", "gaussian", "low-pass"]
@@ -144,7 +145,7 @@ def align(
     told = []
     assert config.iterations is not None, "chosen before"
     for _ in range(config.iterations):
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
+        with in_bf16(x.device):
             terms, _ = losses(teacher, x, labels_N, wanted)
         total = weighted(terms, config)
         (x.grad,) = torch.autograd.grad(total, x)

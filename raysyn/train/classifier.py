@@ -20,6 +20,7 @@ from raysyn.models.classifiers import Classifier, build
 from raysyn.train.arrays import as_tensor
 from raysyn.train.loop import Ema
 from raysyn.train.memory import at_once
+from raysyn.train.precision import on_cpu_in_bf16
 
 EVALUATION_BATCH = 500  # of small images (see `at_once`)
 FEWEST_RESNET9_STEPS = 16  # per epoch: on a small set a batch of 512 would leave a handful of steps
@@ -191,7 +192,9 @@ def stepper(
     model.train()
 
     def step(images_NCHW: torch.Tensor, labels_N: torch.Tensor) -> None:
-        loss = functional.cross_entropy(model(images_NCHW), labels_N)
+        with on_cpu_in_bf16(model, images_NCHW.device, images_NCHW[0].numel()):
+            logits = model(images_NCHW)
+        loss = functional.cross_entropy(logits.float(), labels_N)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

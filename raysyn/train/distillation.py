@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raysyn.compute.worker import in_bf16
 from raysyn.train.classifier import as_float
 from raysyn.train.loop import batch
 
@@ -96,6 +97,6 @@ def distill(
 
 def divergence(student: nn.Module, images_NCHW: Tensor, soft_NK: Tensor, temperature: float) -> Tensor:
     """Mean KL divergence of the student's answer, at `temperature`, from the soft labels."""
-    with torch.autocast(images_NCHW.device.type, torch.bfloat16, enabled=images_NCHW.is_cuda):
+    with in_bf16(images_NCHW.device):
         logits = student(images_NCHW.contiguous(memory_format=torch.channels_last))
     return F.kl_div((logits.float() / temperature).log_softmax(1), soft_NK, reduction="batchmean")

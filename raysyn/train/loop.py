@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.train.few_weights import ALL, few, merged
+from raysyn.train.precision import layout, on_cpu_in_bf16
 
 CHECKPOINTS = 20
 Augment = Callable[[Tensor, Sequence[int]], Tensor]
@@ -116,7 +117,7 @@ def fit(
     if not len(images):
         raise ValueError("There are 0 images to learn from; give at least one.")
     model = few(model, layers, seed)
-    model.to(worker.device).to(memory_format=torch.channels_last).train()
+    model.to(worker.device).to(memory_format=layout(model, worker.device, math.prod(images.shape))).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     ema, history, start = Ema(model, config.ema), [], 0
     if (state := worker.resume()) is not None:
@@ -181,7 +182,9 @@ def _step(worker: Worker, model: nn.Module, task: Task, inputs: tuple[Tensor, ..
     loss = torch.zeros((), device=worker.device)
     gradients = [torch.zeros_like(p) for p in parameters]
     if len(inputs[0]):  # a rank beyond the batch size has nothing to add
-        loss = task.loss(model, *inputs).sum() / total
+        with on_cpu_in_bf16(model, worker.device, inputs[0][0].numel()):
+            losses = task.loss(model, *inputs)
+        loss = losses.float().sum() / total
         gradients = list(torch.autograd.grad(loss, parameters))
     return give_gradients(worker, parameters, loss, gradients)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from raysyn.train.diffusion import denoise, no_class, to_images
 from raysyn.train.memory import at_once
+from raysyn.train.precision import layout, on_cpu_in_bf16
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """denoiser(x, sigma) -> the clean image expected behind x."""
@@ -86,7 +87,7 @@ def generate(
     """
     height, width, channels = shape
     was_training = model.training
-    model.to(device).to(memory_format=torch.channels_last).eval()
+    model.to(device).to(memory_format=layout(model, device, math.prod(shape))).eval()
     assert isinstance(model.classes, int)
     denoiser = _guided(model, model.classes, sampler.guidance, labels_N.to(device).long())
     generator = torch.Generator().manual_seed(seed)
@@ -174,7 +175,8 @@ def _guided(model: nn.Module, classes: int, guidance: float, labels_N: Tensor) -
         sigmas = torch.full((len(x),), sigma, device=x.device)
         size = at_once(most, x.shape[2:])
         pieces = zip(x.split(size), sigmas.split(size), labels.split(size), strict=True)
-        return torch.cat([denoise(model, *piece) for piece in pieces])
+        with on_cpu_in_bf16(model, x.device, math.prod(x.shape[1:])):
+            return torch.cat([denoise(model, *piece) for piece in pieces])
 
     def denoiser(x: Tensor, sigma: float) -> Tensor:
         clean = ask(x, sigma, labels_N)

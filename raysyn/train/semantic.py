@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute.worker import Worker
+from raysyn.compute.worker import Worker, in_bf16
 from raysyn.data.images import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train.alone import each_alone
@@ -124,7 +124,7 @@ def _step(worker: Worker, network: nn.Module, train: Images, config: QueryConfig
         moves_B2 = np.random.default_rng([seed, 2, step]).integers(0, 2 * config.shift + 1, (config.batch_size, 2))
         images = moved(images, torch.from_numpy(moves_B2[share]).to(worker.device), config.shift)
     labels = torch.from_numpy(train.labels_N[chosen]).to(worker.device)
-    with torch.autocast(worker.device.type, torch.bfloat16, enabled=worker.device.type == "cuda"):
+    with in_bf16(worker.device):
         logits = network(images.contiguous(memory_format=torch.channels_last))
     loss = F.cross_entropy(logits.float(), labels, reduction="sum") / config.batch_size
     parameters = list(network.parameters())

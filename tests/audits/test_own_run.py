@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from raysyn.audits import findings, own_network, own_run, own_sgd
 from raysyn.audits.findings import FINE, LITTLE, REFUTED, Finding
 from raysyn.audits.own_run import Run
+from raysyn.compute import worker
 from raysyn.data.images import Images
 from raysyn.methods.dp_feta import pipeline
 from raysyn.methods.dp_feta.config import new_denoiser
@@ -301,6 +302,7 @@ def test_a_row_says_where_gradients_are_computed_in_another_way(
 ) -> None:
     run = honest(0.25)
     monkeypatch.setattr(own_sgd, "best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(worker, "has_bf16", lambda device: False)
     asked = {**run.asked, "finetune": replace(learned(run), choice=ran)}
     (row,) = own_run.cases(replace(run, asked=asked, plan={"finetune": run.plan["finetune"]}), 1024, None, print)
     engine = "loop" if ran and ran.engine == "loop" else "bookkeeping"

@@ -176,6 +176,27 @@ def test_no_image_adds_more_than_the_clip(
     hold()
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("as_it_comes", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_in_bf16_a_layers_gradients_are_those_of_float32_to_its_rounding(
+    name: str, as_it_comes: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not as_it_comes:
+        forced(name, monkeypatch)
+    torch.manual_seed(0)
+    layer = LAYERS[name]
+    module = layer.build().to(device)
+    # Nothing cancels, so that what is rounded is a small share.
+    inputs = inputs_of(layer, module, Hard(copies=2, unlike_x=0, left_g=0, paired=False), device)
+    sums = []
+    for engine, precision in (("loop", "float32"), ("bookkeeping", "bf16")):
+        choice = Choice(engine=engine, micro_batch=1, channels_last=layer.channels_last, precision=precision)
+        choice.lay_out(module)
+        sums.append(choice.clipped_sum(module, weighed, inputs, 1e6).sum_P)
+    assert (sums[1] - sums[0]).norm() <= 0.01 * sums[0].norm()
+
+
 @pytest.mark.parametrize("engine", sorted(ENGINES))
 def test_a_layer_of_many_equal_gradients_adds_no_more_either(engine: str) -> None:
     """Four million equal squares, which float32 adds up to too little when they come one after the other."""

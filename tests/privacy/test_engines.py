@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raysyn.compute.worker import full_float32
+from raysyn.compute import worker
+from raysyn.compute.worker import full_float32, has_bf16
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import bookkeeping, convolutions, engines, layers, trial
 from raysyn.privacy.trial import ENGINES, Choice, SGDSpeed
@@ -24,6 +25,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
 IMAGES = 3
 CLIP = 0.5
+CPU = torch.device("cpu")
+needs_amx = pytest.mark.skipif(not has_bf16(CPU), reason="this CPU has no AMX")
+
+
+@pytest.fixture(params=[False, True], ids=["without AMX", "with AMX"])
+def amx(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the CPU is taken for one that has bfloat16."""
+    monkeypatch.setattr(worker, "has_bf16", lambda device: request.param)
+    return bool(request.param)
 
 
 class Everything(nn.Module):
@@ -212,6 +222,27 @@ def test_bf16_stays_close(engine: str) -> None:
     assert (got.sum_P - want.sum_P).norm() < 0.1 * want.sum_P.norm()
 
 
+@needs_amx
+@pytest.mark.parametrize(("copies", "images"), [(1, 40), (8, 9)])
+def test_on_a_cpu_no_gradient_in_bf16_hangs_on_the_images_beside_it(copies: int, images: int) -> None:
+    """Rounded coarsely, it would move by more than the noise hides where another image's absence shifts the batch."""
+    torch.manual_seed(0)
+    task = DiffusionTask(classes=10)
+    model = UNet(UNetConfig(width=16, multipliers=(1, 2), blocks=1, patch=2), 1, 28, 10)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    pixels = torch.randint(0, 256, (images, 28, 28, 1), dtype=torch.uint8)
+    inputs = task.draw(pixels, torch.arange(images) % 10, range(images), copies)
+    choice = Choice(engine="bookkeeping", micro_batch=images, channels_last=False, precision="bf16")
+
+    def norms(first: int, end: int) -> Tensor:
+        return choice.clipped_sum(model, task.loss, [x[first:end] for x in inputs], CLIP).norms_B
+
+    whole = norms(0, images)
+    for first, end in [(0, images - 1), (1, images), (3, 5), (4, 5)]:
+        assert torch.equal(norms(first, end), whole[first:end]), (first, end)
+
+
 class Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -294,7 +325,7 @@ def test_the_trial_leaves_out_an_engine_that_cannot_serve_the_model() -> None:
         measure(SGDSpeed(engine="bookkeeping"))
 
 
-def test_the_trial_answers_within_what_is_allowed() -> None:
+def test_the_trial_answers_within_what_is_allowed(amx: bool) -> None:
     model, loss, inputs = unet(2)
 
     def draw(images: int) -> list[Tensor]:
@@ -307,15 +338,87 @@ def test_the_trial_answers_within_what_is_allowed() -> None:
     assert free.engine in ENGINES and 1 <= free.micro_batch <= 5
     fixed = measure(SGDSpeed(engine="loop", micro_batch=7, channels_last=True))
     assert fixed == Choice(engine="loop", micro_batch=7, channels_last=True, precision="float32")
-    with pytest.raises(ValueError, match="precision is bf16"):
-        measure(SGDSpeed(precision="bf16"))
+    coarse = SGDSpeed(precision="bf16")
+    if amx:
+        assert measure(coarse).precision == "bf16" and not measure(coarse).channels_last
+    else:
+        with pytest.raises(ValueError, match="precision is bf16"):
+            measure(coarse)
     with pytest.raises(ValueError, match="micro_batch is 0"):
         SGDSpeed(micro_batch=0)
 
 
-def test_what_only_a_gpu_can_do_is_refused_on_a_cpu() -> None:
+def test_a_cpu_that_has_bf16_is_timed_in_it_too(amx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[Choice] = []
+
+    def fastest(choices: list[Choice], *_: object) -> tuple[Choice, float]:
+        timed.extend(choices)
+        return choices[0], 1.0
+
+    monkeypatch.setattr(trial, "_fastest", fastest)
     model, loss, inputs = unet(1)
-    for speed in (SGDSpeed(engine="fused"), SGDSpeed(precision="bf16", engine="loop")):
+    trial.measure(CPU, model, lambda b: [x[:1] for x in inputs], loss, 3, SGDSpeed())
+    ways = {(one.engine, one.precision, one.channels_last) for one in timed}
+    plain = {(name, "float32", layout) for name in ENGINES for layout in (True, False)}
+    assert ways == plain | ({("bookkeeping", "bf16", False)} if amx else set())
+
+
+class OneKind(nn.Module):
+    """Writes a layer's answer into a float32 tensor, which bfloat16 numbers refuse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.lerp(x, self.layer(x), 0.5)
+
+
+def test_a_network_that_takes_float32_alone_is_not_run_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "has_bf16", lambda device: True)
+
+    def loss(model: nn.Module, x: Tensor) -> Tensor:
+        return model(x).sum(1)
+
+    def measure(speed: SGDSpeed) -> Choice:
+        return trial.measure(CPU, OneKind(), lambda b: [torch.ones(b, 1, 4)], loss, 5, speed)
+
+    assert measure(SGDSpeed()).precision == "float32"
+    with pytest.raises(RuntimeError):
+        measure(SGDSpeed(precision="bf16"))
+
+
+@pytest.mark.parametrize(("faster", "taken"), [(1.3, "bf16"), (1.05, "float32")])
+def test_bf16_is_taken_where_it_is_faster_by_a_tenth(
+    faster: float, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "has_bf16", lambda device: True)
+    took = {"bf16": 1 / faster, "float32": 1.0}
+    monkeypatch.setattr(trial, "_time", lambda choice, *_: took[choice.precision])
+    model, loss, inputs = unet(1)
+    found = trial.measure(CPU, model, lambda b: [x[:1] for x in inputs], loss, 3, SGDSpeed(engine="bookkeeping"))
+    assert found.precision == taken
+
+
+@pytest.mark.parametrize("asked", ["highest", "medium"])
+def test_what_is_asked_of_float32_products_does_not_reach_the_rules(asked: str) -> None:
+    before = torch.get_float32_matmul_precision()
+    random = torch.Generator().manual_seed(0)
+    x, y = torch.randn(64, 512, generator=random), torch.randn(512, 64, generator=random)
+    try:
+        torch.set_float32_matmul_precision(asked)
+        was = torch.backends.mkldnn.matmul.fp32_precision
+        with full_float32(CPU):
+            product = x @ y
+        assert torch.backends.mkldnn.matmul.fp32_precision == was
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert float((product - (x.double() @ y.double())).abs().max()) < 1e-4
+
+
+def test_what_a_cpu_cannot_do_is_refused_there(amx: bool) -> None:
+    model, loss, inputs = unet(1)
+    for speed in (SGDSpeed(engine="fused"), *([] if amx else [SGDSpeed(precision="bf16", engine="loop")])):
         with pytest.raises(
             ValueError, match=r"on\.sgd\.(engine is fused|precision is bf16), but the workers have no GPU"
         ):

@@ -11,6 +11,7 @@ from test_contribution import LAYERS, MOST, Hard, forced, inputs_of, weighed
 from test_engines import CLIP, everything
 from torch import Tensor
 
+from raysyn.compute import worker
 from raysyn.compute.worker import Alone
 from raysyn.data.images import Images
 from raysyn.privacy import engines, fused
@@ -174,9 +175,13 @@ def test_a_step_that_cannot_be_compiled_is_computed_by_hand_and_says_so(monkeypa
     assert batches.clipped_sum(0, torch.tensor([0, 1, 2, 3, 4]).numpy()).any()
 
 
-def test_a_choice_made_on_a_gpu_is_what_a_cpu_can_do_when_it_continues_there() -> None:
+@pytest.mark.parametrize("amx", [False, True])
+def test_a_choice_made_on_a_gpu_is_what_a_cpu_can_do_when_it_continues_there(
+    amx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "has_bf16", lambda device: amx or device.type == "cuda")
     made = Choice(engine=FUSED, micro_batch=4, channels_last=True, precision="bf16")
     assert made.on(torch.device("cuda")) == made
     assert made.on(torch.device("cpu")) == Choice(
-        engine="bookkeeping", micro_batch=4, channels_last=True, precision="float32"
+        engine="bookkeeping", micro_batch=4, channels_last=True, precision="bf16" if amx else "float32"
     )

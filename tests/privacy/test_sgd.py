@@ -18,6 +18,7 @@ from ranks import Rank
 from scipy import stats
 from torch import Tensor, nn
 
+from raysyn.compute import worker as worker_room
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.privacy import sgd, sgd_config
@@ -345,6 +346,25 @@ def test_a_killed_run_continues_to_the_same_bytes(die_at: int, ranks: int) -> No
     continued, _ = run(shared=replace(shared, die_at=None))
     assert_same(continued, whole)
     assert continued["history"] == whole["history"]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_killed_run_in_bf16_does_so_too_and_without_amx_goes_on_in_float32(
+    ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amx = [True]
+    monkeypatch.setattr(worker_room, "has_bf16", lambda device: amx[0])
+    coarse = SGDSpeed(engine="bookkeeping", micro_batch=3, channels_last=False, precision="bf16")
+    whole, _ = run(ranks, speed=coarse)
+    shared = Shared(ranks, die_at=5)
+    with pytest.raises((Killed, threading.BrokenBarrierError)):
+        run(shared=shared, speed=coarse)
+    continued, _ = run(shared=replace(shared, die_at=None), speed=coarse)
+    assert_same(continued, whole)
+    assert continued["engine"]["precision"] == "bf16"
+    amx[0] = False
+    elsewhere, _ = run(shared=replace(shared, die_at=None))
+    assert elsewhere["engine"]["precision"] == "float32"
 
 
 @pytest.mark.parametrize("die_at", [3, 4, 7])

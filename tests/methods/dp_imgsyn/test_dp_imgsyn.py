@@ -20,6 +20,7 @@ from what_is_said import honest, spoken_by
 from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
 from whole_run import attacked, whole_run
 
+from raysyn.compute import worker
 from raysyn.data import images as data
 from raysyn.data.public import comparison, load_public
 from raysyn.data.streams import PublicConfig
@@ -390,8 +391,9 @@ def test_moments_and_their_slope_are_those_of_var_mean(last: bool) -> None:
     assert torch.allclose(ours, slow, atol=1e-6)
 
 
-def test_students_learn_at_the_papers_temperature() -> None:
+def test_students_learn_at_the_papers_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
     """Equations 6 and 7: the student's logits are divided by T, the labels are what they are."""
+    monkeypatch.setattr(worker, "has_bf16", lambda device: False)
     torch.manual_seed(0)
     images, soft = torch.randn(6, 1, 2, 2), torch.rand(6, 4).softmax(1)
     student = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4))
