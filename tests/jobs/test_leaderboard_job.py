@@ -334,6 +334,8 @@ def test_public_images_that_a_run_could_not_have_are_known_before_the_first(
     for method, flags in asked.items():
         said = refusal(JOB, *few, method, "--more", f"{method}:{flags}")
         assert re.search(rf"run {method}-quick-eps1-seed0: public\.path='\S+gone\.parquet' \S", said), said
+    said = refusal(JOB, *few, "dp_imgsyn", "--more", f"dp_imgsyn:--experiment.public {gone}")
+    assert "gone.parquet" in said
     # The sensitive images themselves; what no run reads is not looked for.
     assert "the sensitive images themselves" in refusal(JOB, *few, "dp_mepf", "--more", "dp_mepf:--public.name digits")
     unread = "evolution:--source.kind letters", "privimage:--pretraining none"

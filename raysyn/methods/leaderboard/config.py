@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from itertools import chain, product
+from typing import Any
 
 from raysyn.compute.doorway import Machines
+from raysyn.data.streams import PublicConfig
 from raysyn.methods import catalogue
 from raysyn.methods.varied import Alternative, addressed, alternatives, short_name, words_of
 from raysyn.metrics.utility import EvalConfig, Name
@@ -192,3 +194,10 @@ def runs(config: Config) -> list[Run]:
         for epsilon in (config.epsilons if paid(method) else (None,))
         for seed in config.seeds
     ]
+
+
+def publics(config: Any) -> list[PublicConfig]:
+    """The public images that a run reads: its own, where it does, and those that it compares them with."""
+    compared = getattr(getattr(config, "experiment", None), "public", ())
+    own = [config.public] if getattr(config, "reads_public", False) else []
+    return own + [PublicConfig.of(one, config.public) for one in compared]

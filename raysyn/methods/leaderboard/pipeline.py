@@ -22,7 +22,7 @@ from raysyn.data.images import public_facts
 from raysyn.data.public import look_beside
 from raysyn.methods.canary_attack import Refuted
 from raysyn.methods.common import Connect, apart, plain_name
-from raysyn.methods.leaderboard.config import NAME, Config, Run, own_flags, runs
+from raysyn.methods.leaderboard.config import NAME, Config, Run, own_flags, publics, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
@@ -204,9 +204,10 @@ def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict
                         "its images are of one class, which is every classifier's answer to each: give "
                         "--judges.classifiers with no name"
                     )
-            if getattr(config, "reads_public", False) and (both := (data, repr(config.public))) not in public:
-                look_beside(config.data, shapes[data], config.public)
-                public.add(both)
+            for one in publics(config):
+                if (both := (data, repr(one))) not in public:
+                    look_beside(config.data, shapes[data], one)
+                    public.add(both)
         except ValueError as error:
             told = str(error) if unit.epsilon is None else own_flags(error)
             raise ValueError(f"run {unit.name}: {told}") from error
