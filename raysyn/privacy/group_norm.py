@@ -146,6 +146,7 @@ def _like(x_MLC: Tensor, shape_MCHW: Tensor) -> Tensor:
 
 def over_positions(x: Tensor) -> Tensor:
     """Sum of (M, C, ...) over all but the first two dimensions, along the memory: float32 (M, C)."""
+    x = x.float() if x.is_cuda else x
     if x.ndim == 4 and not x.is_contiguous():
         return rows_of(x).sum(1, dtype=torch.float32)
     return x.flatten(2).sum(2, dtype=torch.float32)

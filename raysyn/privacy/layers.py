@@ -84,6 +84,7 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
             part, g_MO = _conv(layer, x, g, images), over_positions(g)
         else:
             part = _linear(weight, x, g, images)
+            g = g.float() if g.is_cuda else g
             g_MO = g.reshape(len(g), -1, g.shape[-1]).sum(1, dtype=torch.float32)
         return [part] if bias is None else [part, _kept(bias, _per_image(g_MO, images))]
 
