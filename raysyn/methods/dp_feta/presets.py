@@ -33,7 +33,7 @@ _CPU = Config(
     warmup=LoopConfig(iterations=800, learning_rate=2e-3),
     finetune=SGDConfig(batch_size=1024, epochs=6.83, noise_multiplicity=1, learning_rate=2e-3, ema=0.98),
     # Guidance would make the images alike: CNN 87 % with guidance 1, 90 % with 0.25, 91 % without, on 3,000 images.
-    sampler=SamplerConfig(steps=16),
+    sampler=SamplerConfig(),
     synthetic=10_000,
     eval=EvalConfig(epochs=15, images=10_000, resnet9_width=0.125, feature_epochs=5),
     tuned_on="MNIST, Fashion-MNIST",
@@ -41,6 +41,8 @@ _CPU = Config(
 
 
 _QUICK = Config(
+    # Pixels folded 2 x 2 (patch) would take seven tenths of the time, for grainier images: three seeds, mean
+    # accuracy 88.3 in place of 88.8 %, Frechet distance of CNN features 2.5 in place of 1.3.
     network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), positions=True),
     noise=NoiseConfig(p_mean=0.3),
     # 150 images per class: all of them are asked, twice, or the noise would drown the outline.

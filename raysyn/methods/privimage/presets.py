@@ -123,7 +123,6 @@ def _table_iii(data: str) -> dict[str, Config]:
 _CPU = Config(
     network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), positions=True),
     noise=NoiseConfig(p_mean=0.3),
-    sampler=SamplerConfig(steps=16),
 )
 # Two cores. Two of 100 public classes for each sensitive one; 50,000 images bear so little noise that it is cheap.
 _CPU_PHOTOS = replace(
