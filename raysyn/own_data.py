@@ -29,6 +29,7 @@ from raysyn.runs.storage import read_bytes
 from raysyn.screen import cli
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.flags import BARE, assigned, flags_of
+from raysyn.screen.trackers import Kind
 
 if TYPE_CHECKING:
     from raysyn.methods.outlook import Stage
@@ -51,6 +52,8 @@ class Flags:
     """Say what would be picked and why, print its plan, and stop."""
     seal: bool = False
     """Once the report is written, erase what could undo the noise."""
+    track: Kind = "none"
+    """Tell a tracker what the run is, how far, and its epsilon: tensorboard or mlflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +132,7 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     command = cli.read(
         entry.presets(), [made.preset, *typed], machines=entry.machines(), prog=f"raysyn {made.method}", seal=entry.seal
     )
-    command = replace(command, machines=flags.on, dry_run=flags.dry_run, seal=flags.seal)
+    command = replace(command, machines=flags.on, dry_run=flags.dry_run, seal=flags.seal, track=flags.track)
     return Picked(
         entry=entry, command=command, words=(made.method, made.preset, *typed), case=case, choice=choice, images=n,
         unit=unit,

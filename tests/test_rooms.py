@@ -35,6 +35,7 @@ ARROWS: dict[str, set[str]] = {
         "report",
         "screen.console",
         "screen.ended",
+        "screen.trackers",
     },
     "on_ray": {"compute", STORAGE},
     "door": {"methods", "audits", "on_ray", "screen", "runs", "report", "compute", "data", "attacks", "train.samplers"}

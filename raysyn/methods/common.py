@@ -20,6 +20,7 @@ from raysyn.methods.account import Kept
 from raysyn.methods.account_place import Asked as AccountAsked
 from raysyn.methods.network import Network
 from raysyn.methods.source_told import copies_counted, source_facts
+from raysyn.methods.tracking import followed
 from raysyn.privacy import units
 from raysyn.privacy.cost import delta_beside, unit_of
 from raysyn.privacy.ledger import Ledger, Plan
@@ -32,6 +33,7 @@ from raysyn.runs.folder import RunFolder
 from raysyn.runs.ownership import forget, make_private
 from raysyn.runs.storage import local_folder, under
 from raysyn.screen.console import Console
+from raysyn.screen.trackers import Kind
 
 
 class Asked(Protocol):
@@ -49,6 +51,8 @@ class Asked(Protocol):
     def seal(self) -> bool: ...
     @property
     def account(self) -> AccountAsked: ...
+    @property
+    def track(self) -> Kind: ...
 
 
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Compute]]
@@ -255,7 +259,8 @@ def open_run(
         # Entered before the machines, so that it comes after them: nothing writes any more.
         stack.push(partial(sealed.at_the_end, folder, judged, console))
 
-    show = watch(console, folder)
+    seen = watch(console, folder)
+    show = stack.enter_context(followed(command.track, folder, command.out, method, plan, seen, console))
     machines = apart(command.machines, folder)
     sealing.note_place(folder, machines.storage)
     compute = join(stack, connect, machines, folder, show)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from raysyn.data.images import Dataset, Images
-from raysyn.methods import account, account_place, canaries, ends, misfits, network, unpaid_looks
+from raysyn.methods import account, account_place, canaries, ends, misfits, network, tracking, unpaid_looks
 from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, kept_settings, open_run, say_empty, show_plan
 from raysyn.methods.declared import Declared
@@ -111,6 +111,7 @@ class Method:
 
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
+        tracking.check(command.track, command.out)
         if (written := getattr(command.config, "release", None)) is not None and written.network:
             network.check(self.network, command.config, self.name)
         check_counted(command.config)  # before further runs are priced, which would be with counts

@@ -34,6 +34,7 @@ from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs.ownership import make_private
 from raysyn.runs.storage import load_saved, local_folder, write_atomically
 from raysyn.screen.console import Console
+from raysyn.screen.trackers import Kind
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class _Command:
     dry_run: bool = False
     seal: bool = False
     account: _NoAccount = _NoAccount()
+    track: Kind = "none"
 
 
 def bare(method: Method, config: Any, data: str, delta: float | None) -> Any:

@@ -24,6 +24,7 @@ from raysyn.screen.accounts import NONE, AccountFlags
 from raysyn.screen.ended import Ended
 from raysyn.screen.flags import BARE, assigned, difference
 from raysyn.screen.text import folded, guess, terminal_width
+from raysyn.screen.trackers import Kind
 
 C = TypeVar("C")
 M = TypeVar("M")
@@ -42,6 +43,7 @@ class Command(Generic[C, M]):
     dry_run: bool
     seal: bool = False
     account: AccountFlags = field(default_factory=AccountFlags)
+    track: Kind = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,9 @@ class _Flags(Generic[C, M]):
     same configuration is continued; one of another configuration is refused."""
     dry_run: bool = False
     """Print the plan (noise, steps, epsilon of each stage) and stop before the first stage."""
+    track: Kind = "none"
+    """Tell a tracker what the run is, how far, and its epsilon: `tensorboard` writes internal/tensorboard of --out,
+    `mlflow` asks the server of MLFLOW_TRACKING_URI."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,7 @@ def read(
     return Command(
         preset=preset, config=_tuned(flags.config, presets[preset]), machines=flags.on, out=flags.out,
         dry_run=flags.dry_run, seal=isinstance(flags, _SealingFlags) and flags.seal, account=flags.budget,
+        track=flags.track,
     )  # fmt: skip
 
 
@@ -237,15 +243,12 @@ def explained() -> Iterator[None]:
         raise ValueError(f"{place} cannot be used: {error.strerror or error}; name another one") from error
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
 def _no_room(error: BaseException) -> str | None:
     """What a disk without room said, where that is why `error` was raised, here or by a worker: torch.save and workers
     raise something else over it."""
     cause: BaseException | None = error
     while cause is not None:
-        for number in _FULL:
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             if (isinstance(cause, OSError) and cause.errno == number) or f"[Errno {number}]" in str(cause):
                 return os.strerror(number)
         cause = cause.__cause__ or cause.__context__

@@ -69,7 +69,9 @@ def opened(out: Path, stack: ExitStack, **changed: Any) -> PrivateSetting:
     def connect(_: Machines, storage: str, show: Any) -> nullcontext[Compute]:
         return nullcontext(Local(storage, show))
 
-    command = SimpleNamespace(seal=False, preset="tiny", config=given["config"], machines=On(), out=str(out))
+    command = SimpleNamespace(
+        seal=False, track="none", preset="tiny", config=given["config"], machines=On(), out=str(out)
+    )
     setting = open_run(
         command, "m", given["dataset"], Console(io.StringIO()), connect, stack, plan=given["plan"], facts=given["facts"]
     )
@@ -119,7 +121,9 @@ def test_refused_machines_leave_nothing_of_a_run_that_has_not_begun(tmp_path: Pa
     def refuse(*_: Any) -> nullcontext[Compute]:
         raise ValueError("on.address is 'auto', and nothing answers there")
 
-    command = SimpleNamespace(seal=False, preset="tiny", config=Config(), machines=On(), out=str(tmp_path / "run"))
+    command = SimpleNamespace(
+        seal=False, track="none", preset="tiny", config=Config(), machines=On(), out=str(tmp_path / "run")
+    )
     again = (command, "m", dataset(), Console(io.StringIO()))
     with ExitStack() as stack, pytest.raises(ValueError, match="nothing answers"):
         open_run(*again, refuse, stack, plan=PLAN)

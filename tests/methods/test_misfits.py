@@ -204,7 +204,9 @@ def test_for_how_many_images_a_preset_is_made_is_told_before_the_plan(n: int, sa
     config, images = PRESETS["paper-mnist-eps1"], Told(n, 28, 1, 10)
     dataset = Dataset("told", images, images, None)
     method = Method(name="toy", prepare=lambda _: Prepared(dataset=dataset), run=len)
-    command: Any = SimpleNamespace(config=config, machines=None, dry_run=True, out="gone", account=AccountFlags())
+    command: Any = SimpleNamespace(
+        track="none", config=config, machines=None, dry_run=True, out="gone", account=AccountFlags()
+    )
     text = io.StringIO()
     with Console(text) as console, ExitStack() as stack, pytest.raises(SystemExit):
         method.begin(command, console, None, stack)  # type: ignore[arg-type]

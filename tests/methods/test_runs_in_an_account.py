@@ -101,7 +101,7 @@ class Place:
         """A run that is begun or continued; without stages it promises nothing."""
         data = dataset() if data is None else data
         command = SimpleNamespace(
-            seal=False, preset="tiny", machines=On(), out=str(self.root / out), dry_run=dry_run,
+            seal=False, track="none", preset="tiny", machines=On(), out=str(self.root / out), dry_run=dry_run,
             config=kind(**{"data": DataConfig(name=None, path=str(self.source)), **(config or {})}),
             account=AccountFlags(**flags),
         )  # fmt: skip

@@ -126,7 +126,7 @@ def test_a_dry_run_begins_with_both(tmp_path: Path, capsys: pytest.CaptureFixtur
     (tmp_path / "zoo" / "train" / "ant" / ".ipynb_checkpoints").mkdir()
     method = Method(name="m", prepare=lambda config: Prepared(dataset=load(config)), run=print)
     command: Any = SimpleNamespace(
-        config=DataConfig(path=str(tmp_path / "zoo")), dry_run=True, out="gone", account=AccountFlags()
+        track="none", config=DataConfig(path=str(tmp_path / "zoo")), dry_run=True, out="gone", account=AccountFlags()
     )
     connect: Any = None
     with pytest.raises(SystemExit), ExitStack() as stack:

@@ -150,6 +150,8 @@ class Leaderboard:
             raise ValueError(
                 'budget.account and budget.total are of single runs: give them to all by --more "--budget.total 10"'
             )
+        if command.track != "none":
+            raise ValueError(f'track is of single runs: give it to all by --more "--track {command.track}"')
         units = runs(config)
         commands = checked(units, read, command.out, judged=bool(config.judges.classifiers))
         rooms = check_room(units, commands, command.out)
