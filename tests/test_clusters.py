@@ -18,7 +18,7 @@ import yaml
 FOLDER = Path(__file__).parents[1] / "clusters"
 LAUNCHED = ["aws", "gcp"]
 SCRIPTS = ["workstation.sh", "gpu-node.sh", "slurm.sbatch"]
-KUBERAY = ["kuberay-cluster", "kuberay-job"]
+KUBERAY = ["kuberay-cluster", "kuberay-job", "kueue-job"]
 
 # https://ray-project.github.io/kuberay/reference/api/, as of version 1.6.
 CLUSTER = set(
@@ -92,26 +92,50 @@ def test_kuberay_knows_every_field(name: str) -> None:
     (first, *others) = documents(name)
     assert first["apiVersion"] == "ray.io/v1" and first.keys() == {"apiVersion", "kind", "metadata", "spec"}
     seen = list(parts(first["kind"], first["spec"]))
-    assert {"headGroupSpec", "workerGroupSpecs", "authOptions", "autoscalerOptions"} <= {kind for kind, _ in seen}
+    grows = name != "kueue-job"
+    kinds = {"headGroupSpec", "workerGroupSpecs", "authOptions", *(["autoscalerOptions"] if grows else [])}
+    assert kinds <= {kind for kind, _ in seen}
     for kind, part in seen:
         assert part.keys() <= FIELDS[kind], (kind, part.keys() - FIELDS[kind])
         for field, values in CHOICES.items():
             assert part.get(field, next(iter(values))) in values, field
         start = part.get("rayStartParams", {})
         assert all(isinstance(value, str) for value in start.values()), "KubeRay takes strings alone"
-        if kind == "workerGroupSpecs":
+        if kind == "workerGroupSpecs" and grows:
             assert part["minReplicas"] == part["replicas"] == 0 < part["maxReplicas"]
     # Nothing lies open: loopback, or where the operator must reach it, a policy beside the token.
     cluster = first["spec"].get("rayClusterSpec", first["spec"])
     start = cluster["headGroupSpec"]["rayStartParams"]
     assert cluster["authOptions"]["mode"] == "token" and start["num-cpus"] == "0"
-    assert start["dashboard-host"] == "127.0.0.1" or name == "kuberay-job"
+    assert start["dashboard-host"] == "127.0.0.1" or first["kind"] == "RayJob"
     (policy,) = others
     ours = {"matchLabels": cluster["headGroupSpec"]["template"]["metadata"]["labels"]}
     assert policy["kind"] == "NetworkPolicy" and policy["spec"]["podSelector"] == ours
     assert [group["template"]["metadata"]["labels"] for group in cluster["workerGroupSpecs"]] == [ours["matchLabels"]]
     assert policy["spec"]["ingress"][0] == {"from": [{"podSelector": ours}]}
     assert all(rule["ports"] == [{"protocol": "TCP", "port": 8265}] for rule in policy["spec"]["ingress"][1:])
+
+
+def test_kueue_can_admit_the_job_and_a_refused_command_is_not_tried_on_new_nodes() -> None:
+    """https://kueue.sigs.k8s.io/docs/tasks/run/rayjobs/: a queue, a cluster of its own that ends with the job, no
+    autoscaler, and a request for everything that is counted."""
+    first, _ = documents("kueue-job")
+    spec = first["spec"]
+    assert first["metadata"]["labels"].keys() == {"kueue.x-k8s.io/queue-name"} and spec["suspend"] is True
+    assert spec["shutdownAfterJobFinishes"] and "clusterSelector" not in spec
+    assert spec["backoffLimit"] == spec["submitterConfig"]["backoffLimit"] == 0
+    cluster = spec["rayClusterSpec"]
+    assert "enableInTreeAutoscaling" not in cluster and "autoscalerOptions" not in cluster
+    (group,) = cluster["workerGroupSpecs"]
+    workers = int(re.findall(r"--on.workers (\d+)", spec["entrypoint"])[0])
+    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == workers
+    for part in (cluster["headGroupSpec"], group):
+        assert all(one["resources"]["requests"] for one in part["template"]["spec"]["containers"])
+    # But for what Kueue asks otherwise it is the other file.
+    other, policy = documents("kuberay-job")
+    assert other["spec"]["rayClusterSpec"]["headGroupSpec"] == cluster["headGroupSpec"]
+    assert other["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"] == group["template"]
+    assert policy == documents("kueue-job")[1]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
