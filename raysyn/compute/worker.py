@@ -95,6 +95,11 @@ class Worker(ABC):
     def save(self, state: dict[str, Any]) -> None:
         """Make rank 0's `state` (tensors and plain values) durable; every rank calls it at the same step."""
 
+    def leaving(self) -> bool:
+        """Whether a machine of this stage will soon be taken away, so that a state is worth saving now; the same on
+        every rank, each of which calls it at every step."""
+        return False
+
     @abstractmethod
     def resume(self) -> dict[str, Any] | None:
         """The last durable state of this stage, tensors on the CPU, or None at a fresh start."""

@@ -8,10 +8,12 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
+import ray._private.state
+import ray.exceptions
 import torch
 import torch.distributed
 
@@ -21,6 +23,8 @@ from raysyn.on_ray.process import settle
 from raysyn.on_ray.shares import Shares
 from raysyn.runs.storage import REACH, Store
 
+ASKED_EVERY_S = 5.0
+"""How often ranks ask whether one of their nodes is about to be taken away."""
 SEEN_WITHIN_S = 10.0
 """In which a driver sees what a rank has failed with."""
 
@@ -44,6 +48,7 @@ class RayWorker(Worker):
         self._job, self._key, self._store, self._board = job, f"checkpoints/{name}.pt", store, board
         self._process, self._started_s = uuid.uuid4().hex, time.process_time()
         self._shown_at = self._accounted_at = 0.0
+        self._steps, self._ask_at, self._asked = 0, 1, (0, time.monotonic())
 
     def sum_(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.world_size > 1:
@@ -77,6 +82,19 @@ class RayWorker(Worker):
         # No rank runs ahead of a state that is not durable yet.
         self.share(None)
 
+    def leaving(self) -> bool:
+        self._steps += 1
+        if self._steps < self._ask_at:
+            return False
+        # Ray Train would tell too (`get_preemption_info`), from a process more for each group, and no rank alone.
+        leaving = bool(self.sum_(torch.tensor(float(_node_is_leaving()), device=self.device)))
+        # Ranks wait for one another here, so that they do not ask at every step: when, rank 0's clock says.
+        steps, since = self._asked
+        each = (time.monotonic() - since) / (self._steps - steps)
+        self._ask_at = self._steps + self.share(max(1, round(ASKED_EVERY_S / max(each, 1e-6))))
+        self._asked = self._steps, time.monotonic()
+        return leaving
+
     def resume(self) -> dict[str, Any] | None:
         # Rank 0 looks once for all: ranks that looked for themselves could find different states.
         return self._store[self._key] if self.share(self._key in self._store) else None
@@ -92,6 +110,15 @@ class RayWorker(Worker):
     def account(self) -> Any:
         """Tell the driver the CPU seconds this process has used in this stage, and the most memory it has held."""
         return self._board.cpu.remote(self._job, self._process, time.process_time() - self._started_s, held())
+
+
+def _node_is_leaving() -> bool:
+    """Whether the cluster was told that this node will be taken away."""
+    # A control store that does not answer just now, or a Ray that calls it otherwise, is worth no failure.
+    with suppress(ray.exceptions.RayError, RuntimeError, TimeoutError, AttributeError):
+        going: Any = ray._private.state.state.get_draining_nodes()  # type: ignore[attr-defined]
+        return ray.get_runtime_context().get_node_id() in going
+    return False
 
 
 def run_rank(

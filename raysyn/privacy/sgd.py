@@ -128,7 +128,7 @@ def fit(
         if at_mark and worker.rank == 0:
             spent = {"epsilon": epsilon_at(run.done)} if epsilon_at else {}
             run.history.append({"step": run.done, **spent})
-        if at_mark:
+        if worker.leaving() or at_mark:
             worker.save(run.state())
         seconds = time.monotonic() - started
         worker.progress(run.done, cost.steps, loss=loss, examples_per_s=len(taking) / seconds, **spent)

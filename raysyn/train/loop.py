@@ -119,25 +119,28 @@ def fit(
     model = few(model, layers, seed)
     model.to(worker.device).to(memory_format=layout(model, worker.device, math.prod(images.shape))).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
-    ema, history, start = Ema(model, config.ema), [], 0
+    ema, history, start, since, summed = Ema(model, config.ema), [], 0, 0, 0.0
     if (state := worker.resume()) is not None:
         start, history = state["step"], state["history"]
+        # Saved between two checkpoints, it has the losses since the last one; earlier versions saved at these alone.
+        since, summed = state.get("since", start), state.get("losses", 0.0)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         ema.load_state_dict(state["ema"])
 
     every = max(1, math.ceil(config.iterations / CHECKPOINTS))
-    losses = torch.zeros((), device=worker.device)
+    losses = torch.full((), summed, device=worker.device)
     for done in range(start + 1, config.iterations + 1):
         inputs = _inputs(worker, task, images, config, seed, done - 1, augment)
         losses += _step(worker, model, task, inputs, config.batch_size * config.copies)
         optimizer.step()
         ema.update(model)
-        if done % every == 0 or done == config.iterations:
-            history.append({"step": done, "loss": losses.item() / (done - start)})
-            start, losses = done, torch.zeros_like(losses)
+        if at_mark := done % every == 0 or done == config.iterations:
+            history.append({"step": done, "loss": losses.item() / (done - since)})
+            since, losses = done, torch.zeros_like(losses)
+        if worker.leaving() or at_mark:
             worker.save({
-                "step": done, "history": history, "model": model.state_dict(),
+                "step": done, "history": history, "since": since, "losses": losses.item(), "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(), "ema": ema.state_dict(),
             })  # fmt: skip
         # The last checkpoint's loss: reading this step's would make a GPU wait.

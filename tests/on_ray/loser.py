@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods.privimage.stages import count_shard
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.unet import UNet, UNetConfig
+from raysyn.on_ray import rank
 from raysyn.on_ray.cluster import connect
 from raysyn.privacy import sgd
 from raysyn.privacy.ledger import Ledger, Plan
@@ -73,15 +75,29 @@ class SlowTask(DiffusionTask):
         return super().loss(*given)
 
 
-def dp_sgd(compute: Compute, traces: Path) -> Any:
+class AskingTask(SlowTask):
+    """In a process that asks often whether a machine will go."""
+
+    def draw(self, *given: Any) -> Any:
+        rank.ASKED_EVERY_S = 0.5
+        return super().draw(*given)
+
+
+def announced(compute: Compute, traces: Path) -> Any:
+    """So many steps that most of them leave no state."""
+    return dp_sgd(compute, traces, AskingTask(classes=10), epochs=20.0)
+
+
+def dp_sgd(compute: Compute, traces: Path, task: DiffusionTask | None = None, epochs: float = 2.0) -> Any:
     """Training of a small network on two workers."""
-    config = SGDConfig(batch_size=20, epochs=2.0, noise_multiplicity=2)
+    config = SGDConfig(batch_size=20, epochs=epochs, noise_multiplicity=2)
+    price = replace(PRICE, steps=round(10 * epochs))
     torch.manual_seed(0)
     model = UNet(UNetConfig(width=8, multipliers=(1,), blocks=1, attention=(), patch=2), 1, 8, 10)
     speed = SGDSpeed(engine="bookkeeping", micro_batch=7, channels_last=True)
-    private, task = load(DataConfig(limit=200)).train, SlowTask(classes=10)
-    release = sgd.train(compute, model, task, private, config, PRICE, bytes(32), speed, name="finetune")
-    return pay(traces, "finetune", PRICE, release)["ema"]
+    private, task = load(DataConfig(limit=200)).train, task or SlowTask(classes=10)
+    release = sgd.train(compute, model, task, private, config, price, bytes(32), speed, name="finetune")
+    return pay(traces, "finetune", price, release)["ema"]
 
 
 def hungry(item: int, shared: tuple[str, int, int]) -> int:
@@ -103,12 +119,14 @@ def pay(traces: Path, stage: str, price: sgd.Cost, release: Any) -> Any:
     return Ledger(plan, traces / f"{stage}.jsonl").pay(stage, release)
 
 
-STAGES = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "memory": memory}
+STAGES = {"sweep": sweep, "semantic": semantic, "dp_sgd": dp_sgd, "announced": announced, "memory": memory}
 
 
 if __name__ == "__main__":
     kinds, storage, traces = sys.argv[1].split(","), Path(sys.argv[2]), Path(sys.argv[3])
-    machines = Machines(address="auto", workers=2 if "dp_sgd" in kinds else 1, cpus_per_worker=1, gpus_per_worker=0)
+    machines = Machines(
+        address="auto", workers=2 if {"dp_sgd", "announced"} & {*kinds} else 1, cpus_per_worker=1, gpus_per_worker=0
+    )
     with connect(machines, storage) as compute:
         released = {}
         for at, kind in enumerate(kinds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,13 +33,17 @@ class Nodes:
         """In which drivers find the cluster."""
         self.workers: list[subprocess.Popen[bytes]] = []
         self._cpus: dict[int, int] = {}
+        self._names: dict[int, str] = {}
         more = ["--head", f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}", "--num-cpus=0"]
         more += [f"--system-config={json.dumps(HEALTH)}", f"--temp-dir={folder}", "--include-dashboard=false"]
         self.head = self._start(more)
 
     def add(self, cpus: int = 1, **env: str) -> subprocess.Popen[bytes]:
         """One more node; it is there when this returns."""
-        self.workers.append(self._start([f"--address={self._gcs}", f"--num-cpus={cpus}", *SMALL], **env))
+        name = f"node-{secrets.token_hex(4)}"
+        more = [f"--address={self._gcs}", f"--num-cpus={cpus}", f"--node-name={name}", *SMALL]
+        self.workers.append(self._start(more, **env))
+        self._names[self.workers[-1].pid] = name
         self._cpus[self.workers[-1].pid] = cpus
         return self.workers[-1]
 
@@ -60,6 +65,20 @@ class Nodes:
         node.terminate()
         time.sleep(notice_s)
         kill_session(node)
+
+    def announce(self, at: int, notice_s: int) -> None:
+        """The cluster is told that a node will be taken away, as a cloud's notice is handed on; it stays until it is
+        lost."""
+        look = "import ray; ray.init(log_to_driver=False); nodes = ray.nodes()"
+        look += '; print(*(f\'{one["NodeName"]}={one["NodeID"]}\' for one in nodes))'
+        done = subprocess.run([sys.executable, "-c", look], env=self.env, capture_output=True, text=True, check=True)
+        ids = dict(pair.split("=") for pair in done.stdout.split())
+        subprocess.run(
+            [str(Path(sys.executable).with_name("ray")), "drain-node", f"--address={self._gcs}",
+             f"--node-id={ids[self._names[self.workers[at].pid]]}", "--reason=DRAIN_NODE_REASON_PREEMPTION",
+             "--reason-message=taken", f"--deadline-remaining-seconds={notice_s}"],
+            env=self._env, capture_output=True, check=True,
+        )  # fmt: skip
 
     def lose_head(self) -> None:
         """Everything is gone but the drivers."""

@@ -18,6 +18,8 @@ from unittest.mock import patch
 
 import loser
 import pytest
+import ray
+import ray._private.state
 import stages
 import torch
 from nodes import Nodes, cluster
@@ -27,6 +29,7 @@ from ray._private.utils import get_system_memory, get_used_memory
 from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
 from raysyn.on_ray.cluster import OnRay
+from raysyn.privacy.sgd_config import marks
 from raysyn.runs.storage import load_saved
 
 LOSER = str(Path(__file__).with_name("loser.py"))
@@ -170,6 +173,32 @@ def test_a_sweep_semantic_inference_and_dp_sgd_on_two_workers_outlive_nodes(
         assert ran.total() <= len(units) + 4, ran
     for paid in ("semantic", "finetune"):
         assert len((run.traces / f"{paid}.jsonl").read_text().splitlines()) == 1
+
+
+def test_ray_still_says_which_nodes_go(ray_session: None) -> None:
+    """By a call that it does not promise to keep: without it no state is saved ahead, and nobody notices."""
+    assert ray._private.state.state.get_draining_nodes() == {}  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_group_that_is_told_of_a_node_that_goes_saves_a_state_at_once(nodes: Nodes, tmp_path: Path) -> None:
+    """And again until the node is gone, at steps that would else have left none; what is released is the same."""
+    run, every = Run("announced", tmp_path), marks(200)
+    assert every > 2
+    nodes.hold(1, 1)
+    run.start(nodes.env)
+    run.wait_for("store/checkpoints/finetune.pt")
+    saved = run.store / "checkpoints" / "finetune.pt"
+    nodes.announce(0, notice_s=300)
+    end = time.monotonic() + 100
+    while load_saved(saved)["done"] % every == 0:
+        assert run.driver.poll() is None and time.monotonic() < end, run.said()
+        time.sleep(0.02)
+    assert not (run.store / "answers" / "finetune.pt").exists(), "in the middle"
+    nodes.lose(0)
+    nodes.add()
+    assert run.end() == 0, run.said()
+    assert same(run.released()["announced"], undisturbed("announced", tmp_path / "calm")[0])
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ class Shared:
     ranks: int
     saved: dict[str, Any] | None = None
     die_at: int | None = None
+    leave_at: int | None = None
     sums: list[Tensor] = field(default_factory=list)
     shown: list[dict[str, float]] = field(default_factory=list)
     kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -58,7 +59,11 @@ class ThreadWorker(Rank):
 
     def __init__(self, rank: int, shared: Shared) -> None:
         super().__init__(rank, shared.slots, shared.barrier)
-        self.shared = shared
+        self.shared, self.asked = shared, 0
+
+    def leaving(self) -> bool:
+        self.asked += 1
+        return self.asked == self.shared.leave_at
 
     def sum_(self, tensor: Tensor) -> Tensor:
         shared = self.shared
@@ -332,6 +337,20 @@ def test_trap_3_the_denominator_is_the_expected_batch(monkeypatch: pytest.Monkey
     _, shared = run()
     for total, step in zip(shared.sums, steps, strict=True):
         torch.testing.assert_close(step, total / 10)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_whose_machine_is_taken_continues_from_its_last_step(ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage of many steps has few states; one whose machine is announced to go has one more, and the same bytes."""
+    monkeypatch.setattr(sgd, "marks", lambda steps: 12)
+    whole, _ = run(ranks)
+    shared = Shared(ranks, die_at=6, leave_at=5)
+    with pytest.raises((Killed, threading.BrokenBarrierError)):
+        run(shared=shared)
+    assert shared.saved is not None and shared.saved["done"] == 5
+    continued, _ = run(shared=replace(shared, die_at=None, leave_at=None))
+    assert_same(continued, whole)
+    assert continued["history"] == whole["history"]
 
 
 @pytest.mark.parametrize("die_at", [1, 5, 11])

@@ -17,6 +17,7 @@ from raysyn.data.images import Images
 from raysyn.methods.denoising import averaged
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.runs.storage import Store
+from raysyn.train import loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.loop import Ema, LoopConfig, batch, fit
@@ -71,6 +72,33 @@ def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert whole["history"] == again["history"] and whole["history"][-1]["step"] == 21
     # Asked once more, a finished stage only reads its last checkpoint.
     assert _same(whole["model"], fit(_worker(tmp_path / "b"), _model(), TASK, _images(), config, 7)["model"])
+
+
+def test_a_run_whose_machine_is_taken_goes_on_from_a_state_between_two_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And ends with the same bits, losses of its history included."""
+
+    class Leaving(LocalWorker):
+        steps = 0
+
+        def leaving(self) -> bool:
+            self.steps += 1
+            return self.steps == 5
+
+        def progress(self, done: int, total: int, **metrics: float) -> None:
+            if done == 6:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "CHECKPOINTS", 2)
+    config = LoopConfig(iterations=20, batch_size=2)  # a checkpoint every 10 steps
+    whole = fit(_worker(tmp_path / "a"), _model(), TASK, _images(), config, 7)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Leaving("warmup", Store(tmp_path / "b")), _model(), TASK, _images(), config, 7)
+    state = _worker(tmp_path / "b").resume()
+    assert state is not None and state["step"] == 5 and state["history"] == []
+    again = fit(_worker(tmp_path / "b"), _model(), TASK, _images(), config, 7)
+    assert _same(whole["model"], again["model"]) and whole["history"] == again["history"]
 
 
 @pytest.mark.parametrize("world_size", [2, 7])  # 7 ranks share a batch of 5: two have nothing to do
