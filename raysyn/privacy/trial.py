@@ -25,6 +25,9 @@ PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
 its cache; a GPU whose memory they overflow gets half as many, and so on."""
 IMAGES_AT_ONCE = {"cpu": 256, "cuda": 4096}
 ROUNDS = 2
+TRIAL_SHARE, FEW = 0.02, 16
+"""Of the images of a stage on a CPU, those of all its steps together, so many are spent on the rounds of its trial; and
+the fewest images in a round, which are enough to see what is far behind."""
 MARGIN = 1.1
 """By so much bfloat16 must be faster than float32, where there is the choice: among equals a clock would decide how a
 run is rounded."""
@@ -133,7 +136,7 @@ def measure(
     Args:
         draw: draw(b) gives made-up inputs for b images, never private ones: the choice is released.
         expected: images that one rank expects in a step, the largest useful micro-batch.
-        steps: how many are to come: compiling must pay.
+        steps: how many are to come: compiling must pay, and so must the trial, which takes fewer images before few.
 
     Raises ValueError for what this device cannot do.
     """
@@ -167,7 +170,10 @@ def _best(
     if len(choices) == 1 and (device.type == "cpu" or speed.micro_batch is not None):
         return choices[0]
     # On a GPU as many as will be held, which may be more than are expected: it must be seen that they fit.
-    images = min(micro_batch, expected) if device.type == "cpu" else micro_batch
+    images = micro_batch
+    if device.type == "cpu":  # of a short stage so few that the trial takes no large part of it
+        few = math.ceil(TRIAL_SHARE * steps * expected / (ROUNDS * len(choices)))
+        images = min(micro_batch, expected, max(FEW, few))
     best, seconds = _fastest(choices, draw(images), device, model, loss)
     long = seconds * steps * expected / images > FUSING_PAYS_S
     if speed.engine == "auto" and device.type == "cuda" and best.engine == "bookkeeping" and long:
@@ -189,13 +195,15 @@ def fitting(device: torch.device, x_1K: Tensor, expected: int) -> int:
 def _fastest(
     choices: Sequence[Choice], inputs_BK: Sequence[Tensor], device: torch.device, model: nn.Module, loss: Loss
 ) -> tuple[Choice, float]:
-    """And the seconds of a micro-batch."""
+    """And its seconds for these images."""
     choices = _able(choices, lambda choice: _time(choice, model, [x[:1] for x in inputs_BK], loss, device))
     if device.type == "cuda":  # which has nothing to do image by image: `loop` is for what the other engine refuses
         choices = [choice for choice in choices if choice.engine != "loop"] or choices
     # One round drops what is far behind. Later rounds are interleaved, so that a slow moment of the machine does
     # not fall on one choice.
-    rough = {choice: _time(choice, model, inputs_BK, loss, device) for choice in choices}
+    # On a CPU a few images tell, and `loop` takes long for many.
+    first_BK = [x[:FEW] for x in inputs_BK] if device.type == "cpu" else inputs_BK
+    rough = {choice: _time(choice, model, first_BK, loss, device) for choice in choices}
     left = [choice for choice in choices if rough[choice] < 2 * min(rough.values())]
     rounds = [{choice: _time(choice, model, inputs_BK, loss, device) for choice in left} for _ in range(ROUNDS)]
     coarse = {choice: MARGIN if choice.precision == "bf16" else 1.0 for choice in left}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -386,6 +387,26 @@ def test_a_network_that_takes_float32_alone_is_not_run_in_bf16(monkeypatch: pyte
     assert measure(SGDSpeed()).precision == "float32"
     with pytest.raises(RuntimeError):
         measure(SGDSpeed(precision="bf16"))
+
+
+@pytest.mark.parametrize(("steps", "most"), [(1, 16), (117, 75), (100_000, 230)])
+def test_the_trial_of_a_short_stage_takes_few_images(steps: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most a fiftieth of the images that the stage will see, in its interleaved rounds, and never a whole
+    micro-batch to find out what is far behind: `loop` takes an image at a time."""
+    seen: list[tuple[str, int]] = []
+
+    def timed(choice: trial.Choice, model: nn.Module, inputs_BK: Any, loss: Any, device: torch.device) -> float:
+        seen.append((choice.engine, len(inputs_BK[0])))
+        return 9.0 if choice.engine == "loop" else 1.0
+
+    monkeypatch.setattr(trial, "_time", timed)
+    monkeypatch.setattr(trial, "ROUNDS", 2)
+    monkeypatch.setattr(trial.worker, "has_bf16", lambda device: False)
+    draw: Any = lambda b: [torch.ones(b, 1, 8, 8)]  # noqa: E731
+    choice = trial.measure(CPU, nn.Linear(1, 1), draw, lambda *_: torch.ones(1), 256, SGDSpeed(micro_batch=230), steps)
+    assert choice.engine == "bookkeeping" and choice.micro_batch == 230
+    assert max(count for _, count in seen) == most
+    assert max(count for engine, count in seen if engine == "loop") <= 16
 
 
 @pytest.mark.parametrize(("faster", "taken"), [(1.3, "bf16"), (1.05, "float32")])
