@@ -58,4 +58,8 @@ def new_board() -> Any:
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board: Any = ray.remote(Board)
-    return board.options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here).remote()
+    return board.options(
+        num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here,
+        # It is asked four times a second: the dashboard would show little else.
+        enable_task_events=False,
+    ).remote()  # fmt: skip
