@@ -40,7 +40,7 @@ bench: $(VENV)/.ready
 site: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	rm -rf build/pages build/site && mkdir -p build/pages
-	tar cf - --exclude __pycache__ *.md LICENSE CITATION.cff docs/*.md docs/results/*.md docs/site.css raysyn/methods/*/README.md examples/*.py examples/*.txt examples/own_method clusters \
+	tar cf - --exclude __pycache__ *.md LICENSE CITATION.cff docs/*.md docs/results/*.md docs/site.css docs/dashboard.png raysyn/methods/*/README.md examples/*.py examples/*.txt examples/own_method clusters \
 	| tar xf - -C build/pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
