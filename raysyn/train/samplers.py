@@ -36,7 +36,7 @@ class SamplerConfig:
     Heun, two."""
     steps: int = 8
     """Noise levels to pass. Published: edm and ddim with 1000, 250 or 50. Drawn from networks trained with DP by 8 of
-    dpmpp, images taught as much as by 20 of any solver, or by 199 calls of edm (benchmarks/sampling.py)."""
+    dpmpp, images taught as much as by its 20, or by 199 calls of edm or more (benchmarks/sampling.py)."""
     guidance: float = 0.0
     """w in (1 + w) conditional - w unconditional; anything but 0 doubles the network calls."""
     sigma_min: float = 0.002
