@@ -8,6 +8,7 @@ that take no part.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from raysyn.compute.worker import full_float32
 from raysyn.privacy.bookkeeping import bookkeeping
 from raysyn.privacy.engines import Loss
+from raysyn.privacy.group_norm import gpu_norms
 
 WARM_UPS = 3
 """Runs before a graph is captured, in which the libraries below choose their kernels."""
@@ -74,6 +76,9 @@ class Program:
         with torch.autograd.set_multithreading_enabled(False), full_float32(device):
             # Of shapes alone: with real numbers everything ever computed would stay in memory until the end.
             traced = make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)(self._valid_B, *self._inputs_BK)
+        if any("raysyn.group_norm" in str(node.target) for node in traced.graph.nodes):
+            gpu_norms().join_silu(traced.graph)
+            traced.recompile()
         self._run: Callable[..., Answer] = torch.compile(traced, fullgraph=True, dynamic=False) if compiled else traced
         if device.type == "cuda":
             self._capture()
@@ -81,7 +86,9 @@ class Program:
     def _capture(self) -> None:
         side = torch.cuda.Stream(self._device)
         side.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(side):
+        with torch.cuda.stream(side), warnings.catch_warnings():
+            # The compiler advises TF32, which is switched off on purpose, and warns of its own parts.
+            warnings.filterwarnings("ignore", module="torch|triton")
             for _ in range(WARM_UPS):
                 self._answer()
         torch.cuda.current_stream(self._device).wait_stream(side)

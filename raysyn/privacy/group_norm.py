@@ -11,21 +11,25 @@ from torch import Tensor, nn
 class GroupNormCall:
     """Stands in for a GroupNorm's `forward` during one pass, and shares its sums with the backward pass.
 
-    Channels-last tensors take two reductions and one fused multiply-add, which are faster than torch's kernels. Others
-    keep those. Their backward pass sums what an image's gradient needs, and then adds the images up. But on a GPU it is
-    shown all of them as one image of many channels, so that nothing is added up and nothing summed twice; these sums
-    are as exact as torch's own, which for a million positions is three digits.
+    Channels-last tensors take two reductions and one fused multiply-add, which are faster than torch's kernels, and on
+    a GPU, of enough rows, kernels of their own (`gpu_norms`). Others keep torch's. Their backward pass sums what an
+    image's gradient needs, and then adds the images up. But on a GPU it is shown all of them as one image of many
+    channels, so that nothing is added up and nothing summed twice; these sums are as exact as torch's own, which for a
+    million positions is three digits.
     """
 
     def __init__(self, layer: nn.GroupNorm) -> None:
         self.layer = layer
         self.mean_MG = self.inverse_MG = torch.empty(0)
         self._sums: tuple[Tensor, Tensor] | None = None
-        self._by_kernel = self._wanted = False
+        self._by_kernel = self._on_gpu = self._wanted = False
         self._dx: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
+            if served_on_gpu(x, self.layer.num_groups):
+                self._by_kernel = self._on_gpu = True
+                return cast(Tensor, _KernelsNorm.apply(x, self))
             return cast(Tensor, _ChannelsLastNorm.apply(x.float(), self)).to(x.dtype)
         if not x.is_cuda:
             self._by_kernel, self._wanted = True, x.requires_grad
@@ -50,6 +54,11 @@ class GroupNormCall:
         """(M, groups): sums over the channels of each group."""
         return x_MC.view(len(x_MC), self.layer.num_groups, -1).sum(2)
 
+    def shift(self) -> Tensor:
+        """(C,), zeros where the layer has none."""
+        layer = self.layer
+        return torch.zeros_like(layer.weight) if layer.bias is None else layer.bias
+
     def sums(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """Over positions, the sums (M, C) of g and of g * (x - mean) / deviation."""
         if self._sums is None and self._by_kernel:
@@ -65,6 +74,12 @@ class GroupNormCall:
     def _sums_of_kernel(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """`sums` by torch's backward pass, which computes x's gradient beside them where it is wanted."""
         layer, rows, channels, size = self.layer, len(x), x.shape[1], x[0, 0].numel()
+        if self._on_gpu:
+            back = gpu_norms().group_norm_backward
+            self._dx, g_MC, normal_MC = back(
+                g.to(x.dtype), x, layer.weight, self.shift(), self.mean_MG, self.inverse_MG, False
+            )
+            return g_MC, normal_MC
         # Tensors of three dimensions, for which there is one layout.
         x = x if x.dtype == torch.bfloat16 else x.float()
         g, flat = g.to(x.dtype).reshape(1, -1, size), x.reshape(1, -1, size)
@@ -81,6 +96,37 @@ class GroupNormCall:
         dx, self._dx = self._dx, None
         assert dx is not None
         return dx
+
+
+def gpu_norms() -> Any:
+    """Its module, which needs Triton, as the other kernels do (`gpu_kernels`)."""
+    from raysyn.privacy import gpu_norms
+
+    return gpu_norms
+
+
+def served_on_gpu(x: Tensor, groups: int) -> bool:
+    """Whether `gpu_norms` are the fast ones for this channels-last input."""
+    return x.is_cuda and bool(gpu_norms().serves(x, groups))
+
+
+class _KernelsNorm(torch.autograd.Function):
+    """GroupNorm on a GPU, of a channels-last tensor, by `gpu_norms`."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, call: GroupNormCall) -> Tensor:
+        layer = call.layer
+        y, call.mean_MG, call.inverse_MG = gpu_norms().group_norm(
+            x, layer.weight, call.shift(), layer.num_groups, layer.eps, False
+        )
+        ctx.save_for_backward(x)
+        ctx.call = call
+        return cast(Tensor, y)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        return ctx.call.slope(x, g), None
 
 
 class _ContiguousNorm(torch.autograd.Function):

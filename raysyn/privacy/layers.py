@@ -49,6 +49,8 @@ class Part(NamedTuple):
     """How much of `squared_B` is there for what rounding may have hidden; None where the gradient was measured."""
     weighted: Callable[[Tensor], Tensor]
     """weighted(factors_B): sum over the images of factor times gradient, in the parameter's shape."""
+    bias_BO: Tensor | None = None
+    """The gradients of the layer's bias, where they came with its weight's."""
 
 
 def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNormCall | None) -> list[Part]:
@@ -80,13 +82,17 @@ def parts_of(layer: nn.Module, x: Tensor, g: Tensor, images: int, norm: GroupNor
             normal, g = F.layer_norm(x.float(), layer.normalized_shape, eps=layer.eps), g.float()
             shape = (len(x), -1, weight.numel())
             return _kept_both(weight, (normal * g).reshape(shape).sum(1), bias, g.reshape(shape).sum(1), images)
+        part = _conv(layer, x, g, images) if isinstance(layer, nn.Conv2d) else _linear(weight, x, g, images)
+        if bias is None:
+            return [part]
+        if part.bias_BO is not None:
+            return [part, _measured(bias, part.bias_BO, lambda sum_O: sum_O)]
         if isinstance(layer, nn.Conv2d):
-            part, g_MO = _conv(layer, x, g, images), over_positions(g)
+            g_MO = over_positions(g)
         else:
-            part = _linear(weight, x, g, images)
             g = g.float() if g.is_cuda else g
             g_MO = g.reshape(len(g), -1, g.shape[-1]).sum(1, dtype=torch.float32)
-        return [part] if bias is None else [part, _kept(bias, _per_image(g_MO, images))]
+        return [part, _kept(bias, _per_image(g_MO, images))]
 
 
 def _kept(parameter: Tensor, grads_BP: Tensor, order: Callable[[Tensor], Tensor] = lambda sum_P: sum_P) -> Part:
@@ -208,7 +214,9 @@ def _on_gpu(weight: Tensor, x_MHWC: Tensor, g_MHWO: Tensor, images: int, *geomet
     from raysyn.privacy.gpu_kernels import conv_grads
 
     x_MHWC, kernel = x_MHWC.to(g_MHWO.dtype).contiguous(), geometry[0]
-    grads_BP = conv_grads(x_MHWC, g_MHWO.contiguous(), images, *(list(sides) for sides in geometry))
-    return _measured(
-        weight, grads_BP, lambda sum_P: sum_P.view(len(weight), *kernel, x_MHWC.shape[3]).permute(0, 3, 1, 2)
-    )
+    grads_BP, bias_BO = conv_grads(x_MHWC, g_MHWO.contiguous(), images, *(list(sides) for sides in geometry))
+
+    def in_order(sum_P: Tensor) -> Tensor:
+        return sum_P.view(len(weight), *kernel, x_MHWC.shape[3]).permute(0, 3, 1, 2)
+
+    return _measured(weight, grads_BP, in_order)._replace(bias_BO=bias_BO)

@@ -21,8 +21,8 @@ ENGINES: dict[str, Engine] = {"loop": engines.loop, "bookkeeping": bookkeeping}
 FUSED = "fused"
 """`bookkeeping` as one compiled program (`fused.py`)."""
 PIXELS_AT_ONCE = {"cpu": 1 << 16, "cuda": 1 << 20}
-"""Pixels of all copies in a micro-batch where the user names none: enough to keep the device busy, few enough for
-its cache; a GPU whose memory they overflow gets half as many, and so on."""
+"""Pixels of all copies in a micro-batch where the user names none, on a CPU those of each channel: enough to keep the
+device busy, few enough for a CPU's cache; a GPU whose memory they overflow gets half as many, and so on."""
 IMAGES_AT_ONCE = {"cpu": 256, "cuda": 4096}
 ROUNDS = 2
 TRIAL_SHARE, FEW = 0.02, 16
@@ -183,7 +183,8 @@ def _best(
 
 def fitting(device: torch.device, x_1K: Tensor, expected: int) -> int:
     """Images in a micro-batch, judged by the first input of one image, (1, K, ...), and the images of a step."""
-    most = max(1, min(IMAGES_AT_ONCE[device.type], PIXELS_AT_ONCE[device.type] // x_1K.numel()))
+    channels = x_1K.shape[2] if device.type == "cuda" and x_1K.ndim == 5 else 1
+    most = max(1, min(IMAGES_AT_ONCE[device.type], PIXELS_AT_ONCE[device.type] * channels // x_1K.numel()))
     if device.type == "cpu":
         return min(expected, most)
     # On a GPU micro-batches have one shape and are filled up: of equal size, they leave little to fill, and a Poisson

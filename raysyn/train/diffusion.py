@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,12 @@ class DiffusionTask:
 def normals(seeds: Sequence[int], length: int, device: torch.device) -> Tensor:
     """Standard normal float32 (len(seeds), length); row i depends on seeds[i] alone."""
     if device.type == "cuda":  # a generator per image would be two launches per image
-        return philox.normals(torch.tensor(seeds, dtype=torch.int64).to(device, non_blocking=True), length)
+        keys_B = torch.tensor(seeds, dtype=torch.int64).to(device, non_blocking=True)
+        if find_spec("triton") is None:  # comes with PyTorch for CUDA, on Linux
+            return philox.normals(keys_B, length)
+        from raysyn.train import philox_on_gpu
+
+        return philox_on_gpu.normals(keys_B, length)
     generator = torch.Generator(device=device)
     rows = torch.empty(len(seeds), length, device=device)
     for row, seed in zip(rows, seeds, strict=True):

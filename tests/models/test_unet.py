@@ -138,9 +138,11 @@ def test_too_small_images_are_refused() -> None:
 
 
 def test_pixels_doubled_by_hand_are_those_of_interpolate() -> None:
-    x = torch.randn(2, 3, 5, 4, requires_grad=True)
-    weights = torch.randn(2, 3, 10, 8)
-    want, got = F.interpolate(x, scale_factor=2.0, mode="nearest"), doubled(x)
-    assert torch.equal(got, want)
-    gradients = [torch.autograd.grad((out * weights).sum(), x)[0] for out in (got, want)]
-    torch.testing.assert_close(*gradients)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(2, 3, 5, 4).contiguous(memory_format=layout).requires_grad_()
+        weights = torch.randn(2, 3, 10, 8)
+        want, got = F.interpolate(x, scale_factor=2.0, mode="nearest"), doubled(x)
+        assert torch.equal(got, want) and got.is_contiguous(memory_format=layout)
+        assert torch.equal(torch.vmap(doubled)(x[None])[0], want)
+        gradients = [torch.autograd.grad((out * weights).sum(), x)[0] for out in (got, want)]
+        torch.testing.assert_close(*gradients)

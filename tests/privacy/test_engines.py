@@ -446,11 +446,13 @@ def test_what_a_cpu_cannot_do_is_refused_there(amx: bool) -> None:
             trial.measure(torch.device("cpu"), model, lambda b: inputs, loss, 3, speed)
 
 
-@pytest.mark.parametrize(("expected", "copies"), [(4096, 32), (16_384, 1), (100, 1), (3, 64)])
-def test_micro_batches_of_a_gpu_are_alike_and_hold_nearly_every_poisson_batch(expected: int, copies: int) -> None:
-    gpu, one = torch.device("cuda"), torch.empty(1, copies, 1, 28, 28, device="meta")
+@pytest.mark.parametrize(("expected", "copies", "channels"), [(4096, 32, 1), (16_384, 1, 3), (100, 1, 1), (3, 64, 1)])
+def test_micro_batches_of_a_gpu_are_alike_and_hold_nearly_every_poisson_batch(
+    expected: int, copies: int, channels: int
+) -> None:
+    gpu, one = torch.device("cuda"), torch.empty(1, copies, channels, 28, 28, device="meta")
     images = trial.fitting(gpu, one, expected)
-    assert 1 <= images <= max(1, trial.PIXELS_AT_ONCE["cuda"] // one.numel())
+    assert 1 <= images <= max(1, trial.PIXELS_AT_ONCE["cuda"] * channels // one.numel())
     parts = math.ceil((expected + 3 * math.sqrt(expected)) / images)
     assert parts * images >= expected + 3 * math.sqrt(expected), "such a batch needs no further part"
     assert parts * images <= expected + 3 * math.sqrt(expected) + parts, "and little is filled up"

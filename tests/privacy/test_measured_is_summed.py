@@ -4,6 +4,7 @@ image's gradient and its share of the sum must both be read from numbers that we
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from raysyn.privacy.group_norm import GroupNormCall
 from raysyn.privacy.layers import parts_of
 
-pytest.importorskip("triton", reason="no Triton here, and so no kernels")
+gpu_norms: Any = pytest.importorskip("raysyn.privacy.gpu_norms", reason="no Triton here, and so no kernels")
 pytestmark = pytest.mark.filterwarnings("ignore:User provided device_type of 'cuda'")
 B, K = 3, 2
 WRITTEN = {"raysyn.written.default", "raysyn.conv_grads.default"}
@@ -27,12 +28,14 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "convolution of one pixel, ghost": (lambda: nn.Conv2d(96, 96, 1), (96, 2, 2)),
     "convolution, groups": (lambda: nn.Conv2d(4, 4, 3, groups=2), (4, 5, 5)),
     "group norm": (lambda: nn.GroupNorm(2, 4), (4, 5, 5)),
+    "group norm, channels last": (lambda: nn.GroupNorm(2, 4), (4, 5, 5)),
+    "group norm, by kernels": (lambda: nn.GroupNorm(2, 4), (4, 5, 5)),
     "layer norm": (lambda: nn.LayerNorm(5), (4, 5)),
     "embedding": (lambda: nn.Embedding(7, 5), (2,)),
 }
 
 
-def traced(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> GraphModule:
+def traced(build: Callable[[], nn.Module], shape: tuple[int, ...], last: bool) -> GraphModule:
     """Norms and sums of a layer on a GPU, which need not be here: no number is computed."""
 
     def ask(x: Tensor, g: Tensor, factors_B: Tensor) -> list[Tensor]:
@@ -45,13 +48,17 @@ def traced(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> GraphModul
     with FakeTensorMode(), torch.device("cuda"):
         layer = build()
         x = torch.zeros(B * K, *shape, dtype=torch.int64 if isinstance(layer, nn.Embedding) else torch.float32)
+        x = x.contiguous(memory_format=torch.channels_last) if last else x
         return make_fx(ask)(x, torch.zeros_like(layer(x)), torch.zeros(B))
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_norm_and_sum_read_what_was_written(name: str) -> None:
+def test_norm_and_sum_read_what_was_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     build, shape = LAYERS[name]
-    graph = traced(build, shape).graph
+    kernels = name == "group norm, by kernels"
+    monkeypatch.setattr(gpu_norms, "FEWEST_ROWS", 1 if kernels else B * K + 1)
+    graph = traced(build, shape, kernels or name == "group norm, channels last").graph
+    assert kernels == any("raysyn.group_norm" in str(node.target) for node in graph.nodes)
     x, g, _ = (node for node in graph.nodes if node.op == "placeholder")
     exact = {x} if name == "embedding" else set()  # whole numbers
     seen: set[Node] = set()
