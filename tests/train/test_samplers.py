@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from raysyn.models.denoiser import OwnDenoiser
+from raysyn.train import samplers
 from raysyn.train.diffusion import no_class
 from raysyn.train.samplers import SamplerConfig, generate, network_calls, noise_levels, sample
 
@@ -199,3 +203,36 @@ def test_churn_formula_of_edm() -> None:
     config = SamplerConfig(name="edm", steps=2, churn=100, s_max=100)
     sample(denoiser, config, lambda: torch.ones(1))
     assert asked == pytest.approx([80 * math.sqrt(2), 0.002, 0.002 * math.sqrt(2)])
+
+
+def test_a_gpu_compiles_networks_of_ours_where_it_pays() -> None:
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    ours, yours = Counting(), nn.Sequential(OwnDenoiser.__new__(OwnDenoiser))
+    published = [SamplerConfig(name="edm", steps=1000), SamplerConfig(name="ddim", steps=250)]
+    assert all(samplers.compiling_pays(ours, gpu, 500 * network_calls(config)) for config in published)
+    assert not samplers.compiling_pays(ours, gpu, 500 * network_calls(SamplerConfig()))
+    assert not samplers.compiling_pays(ours, cpu, 10**9) and not samplers.compiling_pays(yours, gpu, 10**9)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_compiled_network_draws_the_same_and_one_that_cannot_be_compiled_as_it_is(
+    works: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, config, calls = torch.tensor([0, 1, 2]), SamplerConfig(steps=5), list[int]()
+
+    def compile_(model: nn.Module, dynamic: bool) -> Callable[..., Tensor]:
+        def ask(*inputs: Tensor) -> Tensor:
+            calls.append(len(inputs[0]))
+            if not works:
+                raise RuntimeError("no C compiler\nanywhere")
+            answer: Tensor = model(*inputs)
+            return answer
+
+        return ask
+
+    want = generate(Counting(), config, labels, (8, 8, 1), 4, torch.device("cpu"))
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(samplers, "compiling_pays", lambda *_: True)
+    with nullcontext() if works else pytest.warns(UserWarning, match="draws uncompiled: no C compiler$"):
+        got = generate(Counting(), config, labels, (8, 8, 1), 4, torch.device("cpu"))
+    assert torch.equal(got, want) and calls == [3] * (5 if works else 1)
