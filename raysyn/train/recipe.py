@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -188,6 +189,26 @@ def _draw(
     return images.contiguous(memory_format=torch.channels_last), targets
 
 
+def _stackable(norm: nn.BatchNorm2d, device: torch.device) -> None:
+    """Let a batch norm be mapped over networks: it wants inputs as precise as its statistics, and on a GPU torch's own
+    kernel, as what goes before cuDNN's asks for a layout that a mapped tensor cannot tell."""
+    if device.type == "cuda":
+        norm.forward = partial(_batch_norm, norm)  # type: ignore[method-assign]
+    else:
+        norm.register_forward_pre_hook(lambda _, args: (args[0].float(),))
+
+
+def _batch_norm(norm: nn.BatchNorm2d, x_NCHW: Tensor) -> Tensor:
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    assert norm.momentum is not None
+    answer: Tensor = torch.native_batch_norm(
+        x_NCHW.float(), norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.training, norm.momentum,
+        norm.eps,
+    )[0]  # fmt: skip
+    return answer
+
+
 class _Stack:
     """S networks of one architecture as one function (S, B, C, H, W) -> (S, B, K)."""
 
@@ -201,8 +222,8 @@ class _Stack:
         if len(networks) > 1:
             self._parameters, self._buffers = stack_module_state(self._networks)
             for module in self._networks[0].modules():
-                if isinstance(module, nn.BatchNorm2d):  # stacked, it wants inputs as precise as its statistics
-                    module.register_forward_pre_hook(lambda _, args: (args[0].float(),))
+                if isinstance(module, nn.BatchNorm2d):
+                    _stackable(module, device)
 
     def groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Parameter groups: biases and normalisation do not decay."""

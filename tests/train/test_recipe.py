@@ -56,7 +56,13 @@ def test_it_learns_what_can_be_learned(tmp_path: Path) -> None:
     assert predict(model, test.images_NHWC).argmax(1).eq(torch.tensor(test.labels_N)).float().mean() > 0.95
 
 
-def test_stacked_networks_become_what_each_becomes_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("of", ["cpu", "cuda"])
+def test_stacked_networks_become_what_each_becomes_alone(
+    tmp_path: Path, of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the batch norms of stacks on a CPU, and with those on a GPU."""
+    stackable = recipe._stackable
+    monkeypatch.setattr(recipe, "_stackable", lambda norm, device: stackable(norm, torch.device(of)))
     sets = [squares(40, 1), squares(33, 2), squares(37, 3)]
     alone = [
         fit(worker(tmp_path / str(m)), [network(m)], feed_of(one), 40, QUICK, [m])[0] for m, one in enumerate(sets)
