@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing as mp
 import platform
 import statistics
@@ -28,6 +29,7 @@ from itertools import pairwise
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ from dp_sgd import Case, opacus_step
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from raysyn.compute import worker
 from raysyn.compute.worker import Alone, Clock, best_device
 from raysyn.data.images import Images
 from raysyn.methods.dp_feta import presets as dp_feta
@@ -48,7 +51,7 @@ from raysyn.privacy import engines, sgd
 from raysyn.privacy.micro_batches import made_up
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import FUSED, Choice, SGDSpeed, fitting
-from raysyn.train import recipe
+from raysyn.train import recipe, samplers
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.naming import Naming
 from raysyn.train.samplers import SamplerConfig, generate, network_calls
@@ -59,7 +62,7 @@ BOUNDS = {"float32": 2e-2, "bf16": 5e-2, "fused bf16": 5e-2}
 """Relative L2 error of a sum of clipped gradients that passes. A GPU forms float32 gradients from TF32 products, and
 norms from Gram matrices are upper bounds."""
 PATIENCE_S = 360.0
-"""How long networks that are ready wait for others that still compile."""
+"""How long networks that are ready wait for others that still compile, if `--patience` does not say."""
 Row = dict[str, Any]
 
 
@@ -326,7 +329,7 @@ class Bench:
             events = sorted(profiler.key_averages(), key=lambda event: -event.self_device_time_total)
             found.append({"what": name, "launches": sum(event.count for event in events)})
             found[-1]["ms"] = sum(event.self_device_time_total for event in events) / 1000
-            for event in events[:8]:
+            for event in events[:12]:
                 ms = event.self_device_time_total / 1000
                 found.append({"what": event.key[:60], "launches": event.count, "ms": ms})
         return found
@@ -358,17 +361,18 @@ class Drawing:
         self.device, self.work = best_device(), workloads()[0]
         self.model = self.work.build()[0].to(self.device).to(memory_format=torch.channels_last)
         self.count, self.sampler = (4 if small else 2048), SamplerConfig(steps=2 if small else 20)
-        self.ways: dict[str, tuple[Any, bool]] = {"float32": (self.model, False)}
+        self.ways: dict[str, tuple[bool, bool]] = {"float32": (False, False)}
         if self.device.type == "cuda":
-            compiled = torch.compile(self.model)
-            self.ways |= {"TF32": (self.model, False), "bf16": (self.model, True), "bf16, compiled": (compiled, True)}
-        for network, bf16 in self.ways.values():
-            self.draw(network, bf16)
+            self.ways |= {"TF32": (False, False), "bf16": (True, False), "bf16, compiled": (True, True)}
+        for way in self.ways.values():
+            self.draw(*way)
 
-    def draw(self, network: Any, bf16: bool) -> Tensor:
-        network.classes = self.model.classes
-        with torch.autocast(self.device.type, torch.bfloat16) if bf16 else nullcontext():
-            return generate(network, self.sampler, torch.arange(self.count) % 10, self.work.shape, 0, self.device)
+    def draw(self, bf16: bool, compiled: bool) -> Tensor:
+        with (
+            patch.object(worker, "has_bf16", lambda device: bf16),
+            patch.object(samplers, "CALLS_WORTH_COMPILING", 0 if compiled else math.inf),
+        ):
+            return generate(self.model, self.sampler, torch.arange(self.count) % 10, self.work.shape, 0, self.device)
 
     def rows(self) -> list[Row]:
         found, reference = list[Row](), None
@@ -441,11 +445,11 @@ def hours(results: Sequence[Row]) -> list[Row]:
     return found
 
 
-def one(work: Workload | None, small: bool, ready: Any, turn: Any) -> Row:
+def one(work: Workload | None, small: bool, ready: Any, turn: Any, patience_s: float = 0) -> Row:
     """Prepare, wait for the others, time in turn: a network's steps, or without one drawing and shadow models."""
     bench = Drawing(small) if work is None else Bench(work, small)
     with suppress(BrokenBarrierError):  # somebody failed; go on without him
-        ready.wait(PATIENCE_S)
+        ready.wait(patience_s)
     with turn:
         if isinstance(bench, Drawing):
             return {"name": "", "drawing": bench.rows(), "shadows": shadows(small)}
@@ -458,29 +462,31 @@ def one(work: Workload | None, small: bool, ready: Any, turn: Any) -> Row:
         }  # fmt: skip
 
 
-def process(work: Workload | None, small: bool, ready: Any, turn: Any, answers: Any) -> None:
+def process(work: Workload | None, small: bool, ready: Any, turn: Any, patience_s: float, answers: Any) -> None:
     """`one` in a process of its own."""
     try:
-        answers.put(one(work, small, ready, turn))
+        answers.put(one(work, small, ready, turn, patience_s))
     except Exception:
         traceback.print_exc()
         ready.abort()
         answers.put({"name": work.name if work else "", "rows": [], "failed": traceback.format_exc().splitlines()[-1]})
 
 
-def measured(small: bool, names: Sequence[str]) -> list[Row]:
+def measured(small: bool, names: Sequence[str], patience_s: float) -> list[Row]:
     """All workloads, prepared side by side on a GPU; on a CPU one after the other."""
-    chosen = [*(work for work in workloads() if not names or work.name in names), *([None] if not names else [])]
+    chosen: list[Workload | None] = [work for work in workloads() if not names or work.name in names]
+    chosen += [None] * (not names or "drawing" in names)
     if best_device().type == "cpu":
         return [one(work, small, Barrier(1), nullcontext()) for work in chosen]
     context = mp.get_context("spawn")
     answers, turn, ready = context.Queue(), context.Lock(), context.Barrier(len(chosen))
-    processes = [context.Process(target=process, args=(work, small, ready, turn, answers)) for work in chosen]
+    common = (small, ready, turn, patience_s, answers)
+    processes = [context.Process(target=process, args=(work, *common)) for work in chosen]
     for each in processes:
         each.start()
     found = []
     for _ in processes:
-        found.append(answers.get(timeout=2 * PATIENCE_S))
+        found.append(answers.get(timeout=2 * max(PATIENCE_S, patience_s)))
         print("#", found[-1]["name"] or "drawing", "measured", json.dumps(found[-1]), flush=True)
     for each in processes:
         each.join()
@@ -528,14 +534,15 @@ def show(found: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="few images, two copies each: whether it runs")
-    parser.add_argument("--only", default="", help="comma-separated names of networks")
+    parser.add_argument("--only", default="", help="comma-separated names of networks, or drawing")
+    parser.add_argument("--patience", type=float, default=PATIENCE_S, help="seconds to wait for who still compiles")
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     args = parser.parse_args(arguments)
     small = args.small or best_device().type == "cpu"
     print("# python benchmarks/gpu.py", *(sys.argv[1:] if arguments is None else arguments), flush=True)
     torch.set_flush_denormal(True)
     found: dict[str, Any] = {"machine": machine(), "small": small}
-    rows = measured(small, [name for name in args.only.split(",") if name])
+    rows = measured(small, [name for name in args.only.split(",") if name], args.patience)
     found["workloads"] = [row for row in rows if row["name"]]
     for part in ("drawing", "shadows"):
         found[part] = next((row[part] for row in rows if part in row), [])
