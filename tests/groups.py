@@ -11,7 +11,7 @@ from unittest.mock import patch
 import ray
 import torch.distributed
 
-from raysyn.on_ray import train
+from raysyn.on_ray import group
 
 
 def _rank(rank: Any, at: int, world_size: int, meeting: str) -> bytes | None:
@@ -28,7 +28,9 @@ def in_tasks(folder: Path) -> Iterator[None]:
     and answer through Ray, as ever. For tests of what ranks do, not of how Ray Train keeps them; `folder` is theirs."""
     formed = 0
 
-    def group(rank: train.Rank, name: str, shares: Any, store: Any, look: Callable[[], None]) -> bytes | None:
+    def run(
+        _: Any, rank: Any, job: str, name: str, shares: Any, store: Any, board: Any, look: Callable[[], None]
+    ) -> bytes | None:
         nonlocal formed
         formed += 1
         task: Any = ray.remote(num_cpus=shares.cpus, max_retries=0)(_rank)
@@ -39,7 +41,7 @@ def in_tasks(folder: Path) -> Iterator[None]:
         look()
         return ray.get(waiting[0])
 
-    with patch.object(train, "_in_a_group", group):
+    with patch.object(group.Kept, "run", run):
         yield
     assert formed, "nothing was trained by several workers"
 

@@ -19,7 +19,7 @@ HEAVY = (
     *("pyarrow", "cryptography", "ray", "optuna", "medmnist", "torch_fidelity", "safetensors"),
 )
 BESIDE_RAY = tuple(
-    f"raysyn.on_ray.{name}" for name in ("fan_out", "imports", "joining", "rank", "scaling", "search", "train")
+    f"raysyn.on_ray.{name}" for name in ("fan_out", "group", "imports", "joining", "rank", "scaling", "search", "train")
 )
 """Imported where Ray is known to be wanted."""
 

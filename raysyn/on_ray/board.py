@@ -19,6 +19,8 @@ class Board:
         self._cpu_s: dict[tuple[str, str], float] = {}
         self._peaks: dict[str, int] = {}
         self._errors: dict[str, bytes] = {}
+        self._handed: dict[str, tuple[str | None, list[Any]]] = {}
+        self._done: dict[str, dict[int, str]] = {}
 
     def __repr__(self) -> str:
         return "raysyn board"
@@ -38,6 +40,21 @@ class Board:
     def peaks(self) -> dict[str, int]:
         """The most memory of any process since they were forgotten."""
         return self._peaks
+
+    def hand(self, group: str, job: str | None, work: list[Any]) -> int:
+        """The job that a group of ranks is to do, if there is one just now, and what it is, unopened; a job without
+        work sends them home. How many ranks have done it."""
+        self._handed[group] = job, work
+        return sum(last == job for last in self._done.get(group, {}).values())
+
+    def handed(self, group: str, rank: int, done: str) -> tuple[str | None, list[Any]]:
+        """For a rank that has done this job last."""
+        self._done.setdefault(group, {})[rank] = done
+        return self._handed.get(group, (None, []))
+
+    def forget_group(self, group: str) -> None:
+        self._handed.pop(group, None)
+        self._done.pop(group, None)
 
     def fail(self, job: str, error: bytes) -> None:
         self._errors.setdefault(job, error)

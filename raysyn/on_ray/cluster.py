@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,6 +81,8 @@ class OnRay(Compute):
     def _train(self, f: Callable[..., Any], args: tuple[Any, ...], name: str, shares: Shares) -> Any:
         from raysyn.on_ray import train
 
+        if shares.workers == 1:
+            release()
         return train.run(f, args, name=name, shares=shares, store=self._store, board=self._board, show=self._show)
 
     def map(
@@ -92,6 +91,7 @@ class OnRay(Compute):
     ) -> list[Any]:  # fmt: skip
         from raysyn.on_ray.fan_out import Units
 
+        release()
         todo = Units(
             f, items, name=name, shared=shared, together=together, keys=keys, sizes=sizes,
             gpus=self.shares.gpus_per_unit,
@@ -105,6 +105,7 @@ class OnRay(Compute):
     def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
         from raysyn.on_ray.search import Trials
 
+        release()
         gpus = self.shares.gpus_per_unit
         trials = Trials(f, space, search, name=name, shared=shared, gpus=gpus, board=self._board)
         return trials.run(self._store, self._show)
@@ -134,6 +135,13 @@ class OnRay(Compute):
         return largest(found)
 
 
+def release(at_once: bool = False) -> None:
+    """Give back the workers that stages of training have left for the next one, if any."""
+    # Imported by whoever had such.
+    if (group := sys.modules.get("raysyn.on_ray.group")) is not None:
+        group.KEPT.release(at_once)
+
+
 @contextmanager
 def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Iterator[Compute]:
     """A `Compute` on the cluster `machines.address` names, for the length of a `with` block.
@@ -154,7 +162,13 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
         show("a Ray cluster is joined", 0, 0, {})
     with session(machines.address, temp=machines.temp, spill=machines.spill):
         # Nobody sees metrics of a cluster that lives as long as this run.
-        yield OnRay(machines, storage, show if ours else Gauges(str(storage), show))
+        compute = OnRay(machines, storage, show if ours else Gauges(str(storage), show))
+        try:
+            yield compute
+            release()
+        except BaseException:
+            release(at_once=True)
+            raise
 
 
 @contextmanager
@@ -186,7 +200,7 @@ def session(address: str, cpus: int | None = None, temp: str | None = None, spil
             yield
     else:
         _only_our_token()
-        alone, folders = joining.loopback_alone(), _private_folders(temp, spill)
+        alone, folders = joining.loopback_alone(), leftovers.private_folders(temp, spill)
         with folders as (own, spilled), _closing(), our_modules(), _our_signals() as keep, alone:
             # Nobody else on the network has business with a cluster that lives for one run; without the switch
             # Ray takes this address for the machine's own.
@@ -239,6 +253,7 @@ def _closing() -> Iterator[None]:
     try:
         yield
     finally:
+        release(at_once=True)
         ray.shutdown()
 
 
@@ -249,39 +264,6 @@ def _only_ours(address: str, temp: str | None, spill: str | None) -> None:
                 f"on.{field} is {value!r}, but no cluster is started here (on.address is {address!r}): nodes have that "
                 "of their own `ray start`, leave it out"
             )
-
-
-@contextmanager
-def _private_folders(temp: str | None, spill: str | None) -> Iterator[tuple[Path, Path]]:
-    """One for Ray's sockets and logs, one for what it spills, gone afterwards; a lock says that their owner lives.
-
-    Every process of Ray opens them to everybody, again and again: they lie in folders that are closed.
-    """
-    # Socket paths are limited to 107 bytes, of which Ray needs about 70.
-    parent = Path(temp or tempfile.gettempdir()).absolute()
-    if len(str(parent)) > 20:
-        if temp:
-            raise ValueError(f"on.temp is {temp!r}, too long for Ray's sockets: give a path of at most 20 characters")
-        parent = Path("/tmp")
-    for field, value in {"temp": parent, "spill": spill}.items():
-        if value is not None and not Path(value).is_dir():
-            raise ValueError(f"on.{field} is {str(value)!r}, which is no folder: make it, or name another one")
-    leftovers.sweep(parent)
-    folder = Path(tempfile.mkdtemp(prefix=leftovers.PREFIX, dir=parent))
-    spilled = folder if spill is None else Path(spill).absolute() / folder.name
-    with open(folder / leftovers.LOCK, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.write(str(spilled))
-        lock.flush()
-        try:
-            spilled.mkdir(mode=0o700, exist_ok=spill is None)
-            for path in (inside := (folder / "r", spilled / "spill")):
-                path.mkdir()
-            yield inside
-        finally:
-            leftovers.wait_for_exit(folder)
-            shutil.rmtree(spilled, ignore_errors=True)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _only_our_token() -> None:

@@ -1,4 +1,5 @@
-"""Clear away what a killed driver could not: its cluster's last processes and its temporary folder."""
+"""The folders of a cluster of our own; and what a killed driver could not clear away: its last processes and its
+folder."""
 
 from __future__ import annotations
 
@@ -6,7 +7,10 @@ import fcntl
 import os
 import shutil
 import signal
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PREFIX = "raysyn-ray-"
@@ -73,3 +77,36 @@ def _signal(process: int, what: signal.Signals) -> None:
         os.kill(process, what)
     except ProcessLookupError:
         return
+
+
+@contextmanager
+def private_folders(temp: str | None, spill: str | None) -> Iterator[tuple[Path, Path]]:
+    """One for Ray's sockets and logs, one for what it spills, gone afterwards; a lock says that their owner lives.
+
+    Every process of Ray opens them to everybody, again and again: they lie in folders that are closed.
+    """
+    # Socket paths are limited to 107 bytes, of which Ray needs about 70.
+    parent = Path(temp or tempfile.gettempdir()).absolute()
+    if len(str(parent)) > 20:
+        if temp:
+            raise ValueError(f"on.temp is {temp!r}, too long for Ray's sockets: give a path of at most 20 characters")
+        parent = Path("/tmp")
+    for field, value in {"temp": parent, "spill": spill}.items():
+        if value is not None and not Path(value).is_dir():
+            raise ValueError(f"on.{field} is {str(value)!r}, which is no folder: make it, or name another one")
+    sweep(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    spilled = folder if spill is None else Path(spill).absolute() / folder.name
+    with open(folder / LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(str(spilled))
+        lock.flush()
+        try:
+            spilled.mkdir(mode=0o700, exist_ok=spill is None)
+            for path in (inside := (folder / "r", spilled / "spill")):
+                path.mkdir()
+            yield inside
+        finally:
+            wait_for_exit(folder)
+            shutil.rmtree(spilled, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -25,6 +25,7 @@ from raysyn.runs.storage import REACH, Store
 
 ASKED_EVERY_S = 5.0
 """How often ranks ask whether one of their nodes is about to be taken away."""
+REACHED_WITHIN_S = 10.0
 SEEN_WITHIN_S = 10.0
 """In which a driver sees what a rank has failed with."""
 
@@ -130,8 +131,11 @@ def run_rank(
     worker = RayWorker(job, name, store, board, torch.device("cuda" if shares.gpus else "cpu"), rank, world_size)
     if known := ray.get(board.failure.remote(job)):
         return known
-    f, args = ray.get(call[0])
     try:
+        # There it is where another rank was lost after that; one looks for all, or some would wait for the others.
+        if worker.share(f"answers/{name}.pt" in store):
+            return None
+        f, args = ray.get(call[0])
         worker.doing("")  # it is there
         _check_reach(store, job)
         answer = f(worker, *args)
@@ -155,7 +159,11 @@ def run_rank(
 
 def _check_reach(store: Store, job: str) -> None:
     """ValueError where this node does not see what the driver wrote: found now, not when the answer is fetched."""
-    if REACH not in store or store[REACH] != job:
+    until = time.monotonic() + REACHED_WITHIN_S
+    while REACH not in store or store[REACH] != job:
+        if time.monotonic() < until:  # a node may remember for some seconds how a network's folder was
+            time.sleep(0.5)
+            continue
         raise ValueError(
             f"on.storage is {store.root}, which the node of process {os.getpid()} does not share with the driver: "
             "give --out or --on.storage on a file system that every node reaches"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 import uuid
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import torch
 
 from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
-from raysyn.on_ray import rank, train
+from raysyn.on_ray import group, rank, train
 from raysyn.on_ray.cluster import OnRay
 from raysyn.runs.storage import REACH, Store
 
@@ -36,9 +39,18 @@ def starts(folder: Path, rank: int) -> list[int]:
     return sorted(int(path.name.split("-at-")[1].split(".")[0]) for path in folder.glob(f"start-{rank}-*"))
 
 
+def actors(kind: str) -> list[dict[str, str]]:
+    """That there are or have been."""
+    return [one for one in ray._private.state.actors().values() if one["ActorClassName"] == kind]
+
+
 def ranks() -> int:
     """Processes of Ray Train's that there are or have been."""
-    return sum(one["ActorClassName"] == "RayTrainWorker" for one in ray._private.state.actors().values())
+    return len(actors("RayTrainWorker"))
+
+
+def abs_of(item: int, shared: None) -> int:
+    return abs(item)
 
 
 def test_two_workers_give_the_answer_of_one_process(
@@ -63,7 +75,8 @@ def test_two_workers_give_the_answer_of_one_process(
     assert torch.equal(local["weights"], answer["weights"]) and starts(tmp_path, 0) == [0, stages.STEPS]
 
 
-def test_storage_that_a_worker_does_not_share_is_named(tmp_path: Path) -> None:
+def test_storage_that_a_worker_does_not_share_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank, "REACHED_WITHIN_S", 0.0)
     store = Store(tmp_path)
     with pytest.raises(ValueError, match=r"on\.storage is .* does not share with the driver"):
         rank._check_reach(store, "job-2")
@@ -74,21 +87,41 @@ def test_storage_that_a_worker_does_not_share_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_replaced_and_continues(ray_session: None, tmp_path: Path, expected: torch.Tensor) -> None:
-    compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store")
-    answer = compute.train(stages.regress, *stages.problem(), tmp_path, "killed", name="regress")
-    torch.testing.assert_close(answer["weights"], expected, rtol=0, atol=1e-12)
-    assert starts(tmp_path, 0) == starts(tmp_path, 1) == [0, 20]
+def test_one_group_trains_stages_that_follow_each_other_and_outlives_its_workers(
+    ray_session: None, tmp_path: Path, expected: torch.Tensor
+) -> None:
+    """One of them is killed in the second stage, and one after the last."""
+    compute, before = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store"), ranks()
+    for name, trouble, began in (("first", "", [0]), ("second", "killed", [0, 20]), ("third", "", [0])):
+        (folder := tmp_path / name).mkdir()
+        answer = compute.train(stages.regress, *stages.problem(), folder, trouble, name=name)
+        torch.testing.assert_close(answer["weights"], expected, rtol=0, atol=1e-12)
+        assert starts(folder, 0) == starts(folder, 1) == began
+        assert ranks() - before == (2 if name == "first" else 4)
+    # One that dies between stages hinders nobody who needs its CPUs, nor does it begin a stage again.
+    os.kill(next(one["Pid"] for one in actors("RayTrainWorker") if one["State"] == "ALIVE"), signal.SIGKILL)
+    began = time.monotonic()
+    assert compute.map(abs_of, [-1, 2], name="after") == [1, 2]
+    assert time.monotonic() - began < group.ENDS_WITHIN_S, "fresh ranks are sent home too"
+    assert all(one["State"] == "DEAD" for one in actors("RayTrainWorker"))
+    assert starts(tmp_path / "third", 0) == [0]
 
 
-def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(ray_session: None, tmp_path: Path) -> None:
+def test_an_error_of_one_rank_arrives_with_its_type_and_is_not_tried_again(
+    ray_session: None, tmp_path: Path, expected: torch.Tensor
+) -> None:
+    """In the second stage of a group."""
     told = []
     compute = OnRay(Machines(workers=2, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
     before, before_s = ranks(), compute.cpu_s()
+    (earlier := tmp_path / "earlier").mkdir()
+    answer = compute.train(stages.regress, *stages.problem(), earlier, "", name="earlier")
+    torch.testing.assert_close(answer["weights"], expected, rtol=0, atol=1e-12)
+    told.clear()
     with pytest.raises(ValueError, match=r"stage\.rate is 3: choose less") as caught:
         compute.train(stages.regress, *stages.problem(), tmp_path, "error", name="regress")
     assert "in strike" in caught.value.__notes__[0]
-    # Nor is the group formed again to find it.
+    # Nor is the group formed again, to begin the stage or to find the error.
     assert ranks() - before == 2
     assert len(list(tmp_path.glob("error.*"))) == 1 and starts(tmp_path, 0) == starts(tmp_path, 1) == [0]
     done = [done for stage, done, _, _ in told if stage == "regress"]
@@ -117,5 +150,5 @@ def test_once_ends_where_memory_runs_out_again_and_again(ray_session: None, tmp_
 
     shares = OnRay(Machines(workers=1, gpus_per_worker=0), tmp_path / "store").shares
     with pytest.raises(RuntimeError, match=r"^steps ran out of memory again and again: "):
-        train._in_a_task(short, "steps", shares, Store(tmp_path / "store"), lambda: None)
+        train._in_a_task(short, "steps", shares, lambda: None)
     assert len(list(tmp_path.glob("attempt.*"))) == 1 + train.SHORT_OF_MEMORY
