@@ -36,7 +36,7 @@ Look = Callable[[], bytes | None]
 
 
 class GroupEnded(Exception):
-    """Ray Train has given the group up."""
+    """Ray Train has given the group up, as its workers were lost too often."""
 
 
 class Kept:
@@ -61,7 +61,7 @@ class Kept:
             except GroupEnded as error:
                 self.release()
                 if formed:  # and not by what earlier stages lost
-                    last = str(error).strip().splitlines()[-1]
+                    last = (str(error).strip().splitlines() or ["nobody says why"])[-1]
                     raise RuntimeError(f"{name}: workers were lost too often: {last}") from error
             except BaseException:
                 self.release(at_once=True)
@@ -121,7 +121,12 @@ class Group:
                 self._hand(None, [])  # nothing keeps what the stage was given
                 return None
             self._thread.join(ASKED_EVERY_S if done else 0.25)
-        raise GroupEnded(str(self._outcome[0]) if self._outcome else "without a word")
+        from ray.train import TrainingFailedError
+
+        error = self._outcome[0] if self._outcome else None
+        if error is None or isinstance(error, TrainingFailedError):
+            raise GroupEnded(str(error or "it ended without a word")) from error
+        raise error
 
     def _hand(self, job: str | None, work: list[Any]) -> int:
         """Again and again: a board that is started again has forgotten. How many ranks have done the job."""

@@ -22,7 +22,7 @@ from raysyn.runs.storage import REACH, Store
 
 SHORT_OF_MEMORY = 3
 CALLS_OF_A_PROCESS = 1
-"""As a group's ranks are, one alone is in a process of its own: training leaves switches of a process set."""
+"""One rank alone is in a process of its own: training leaves switches of a process set."""
 
 
 def run(

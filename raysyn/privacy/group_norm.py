@@ -29,12 +29,12 @@ class GroupNormCall:
         if x.ndim == 4 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last):
             if served_on_gpu(x, self.layer.num_groups):
                 self._by_kernel = self._on_gpu = True
-                return cast(Tensor, _KernelsNorm.apply(x, self))
+                return cast(Tensor, _KernelNorm.apply(x, self))
             return cast(Tensor, _ChannelsLastNorm.apply(x.float(), self)).to(x.dtype)
         if not x.is_cuda:
             self._by_kernel, self._wanted = True, x.requires_grad
             kept = x if x.dtype == torch.bfloat16 else x.float()  # which the kernel takes beside float32 weights
-            return cast(Tensor, _ContiguousNorm.apply(kept.contiguous(), self)).to(x.dtype)
+            return cast(Tensor, _KernelNorm.apply(kept.contiguous(), self)).to(x.dtype)
         layer, size = self.layer, x[0, 0].numel()
         # In float32 whatever the precision of the pass: the kernel wants x to be of the weights' kind.
         out, mean_MG, inverse_MG = torch.native_group_norm(
@@ -53,6 +53,17 @@ class GroupNormCall:
     def per_group(self, x_MC: Tensor) -> Tensor:
         """(M, groups): sums over the channels of each group."""
         return x_MC.view(len(x_MC), self.layer.num_groups, -1).sum(2)
+
+    def by_kernel(self, x: Tensor) -> Tensor:
+        """What the layer answers, by `gpu_norms` or by torch's kernel for contiguous tensors."""
+        layer = self.layer
+        if self._on_gpu:
+            found = gpu_norms().group_norm(x, layer.weight, self.shift(), layer.num_groups, layer.eps, False)
+        else:
+            sizes = len(x), x.shape[1], x[0, 0].numel()
+            found = torch.native_group_norm(x, layer.weight, layer.bias, *sizes, layer.num_groups, layer.eps)
+        out, self.mean_MG, self.inverse_MG = found
+        return cast(Tensor, out)
 
     def shift(self) -> Tensor:
         """(C,), zeros where the layer has none."""
@@ -110,37 +121,14 @@ def served_on_gpu(x: Tensor, groups: int) -> bool:
     return x.is_cuda and bool(gpu_norms().serves(x, groups))
 
 
-class _KernelsNorm(torch.autograd.Function):
-    """GroupNorm on a GPU, of a channels-last tensor, by `gpu_norms`."""
+class _KernelNorm(torch.autograd.Function):
+    """GroupNorm by a kernel that is given all rows at once, whose scale and shift are constants."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, call: GroupNormCall) -> Tensor:
-        layer = call.layer
-        y, call.mean_MG, call.inverse_MG = gpu_norms().group_norm(
-            x, layer.weight, call.shift(), layer.num_groups, layer.eps, False
-        )
         ctx.save_for_backward(x)
         ctx.call = call
-        return cast(Tensor, y)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors
-        return ctx.call.slope(x, g), None
-
-
-class _ContiguousNorm(torch.autograd.Function):
-    """torch's GroupNorm, but on a GPU, of a contiguous tensor whose scale and shift are constants."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, call: GroupNormCall) -> Tensor:
-        layer = call.layer
-        out, call.mean_MG, call.inverse_MG = torch.native_group_norm(
-            x, layer.weight, layer.bias, len(x), x.shape[1], x[0, 0].numel(), layer.num_groups, layer.eps
-        )
-        ctx.save_for_backward(x)
-        ctx.call = call
-        return cast(Tensor, out)
+        return call.by_kernel(x)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
