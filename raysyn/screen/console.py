@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console as RichConsole
+from rich.console import RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +18,7 @@ from rich.text import Text
 _LOG_EVERY_S = 10.0
 _LOG_AT_LEAST_EVERY_S = 60.0
 _LOG_FRACTION = 0.1
+_BELOW_EVERY_S = 120.0
 _HEADINGS = {
     "noise_multiplier": "noise multiplier",
     "sampling_rate": "sampling rate",
@@ -42,7 +45,9 @@ class Console:
         self._tick, self._epsilon = ("✓", "ε") if unicode else ("*", "eps")
         self._lock = threading.RLock()
         self._began = self._last_line = time.monotonic()
-        self._bar: Progress | None = None
+        self._bar: _Bar | None = None
+        self._below: tuple[str, ...] = ()
+        self._told_below = self._began
         self._stage: str | None = None
         self._counts = False
         self._stages: tuple[str, ...] = ()
@@ -97,6 +102,19 @@ class Console:
             elif total and self._worth_a_line(done, total, now):
                 self._logged = (now, done)
                 self._rich.print(Text(f"  {self._title(stage)}: {text}"), soft_wrap=True)
+
+    def below(self, lines: Sequence[str]) -> None:
+        """What goes on inside of the stage that is shown, in its place below the bar until others replace it. A log
+        gets those that are new, at most every two minutes."""
+        with self._lock:
+            fresh, now = tuple(map(self._legible, lines)), time.monotonic()
+            if self._bar is not None:
+                self._bar.below = fresh
+            elif not self._rich.is_terminal and now - self._told_below >= _BELOW_EVERY_S:
+                for line in fresh:
+                    if line not in self._below:
+                        self._rich.print(Text(f"    {line}"), soft_wrap=True)
+                self._told_below, self._below = now, fresh
 
     def plan_table(self, rows: Sequence[Mapping[str, Any]], title: str = "Plan", caption: str = "") -> None:
         """The rows of a plan (or any list of equal dicts) as a table, with a caption for the totals."""
@@ -166,7 +184,7 @@ class Console:
         self._counts = total > 0
         if self._rich.is_terminal:
             columns = [TextColumn("  {task.description}"), *([BarColumn(bar_width=30)] if total else [])]
-            self._bar = Progress(
+            self._bar = _Bar(
                 *columns,
                 TextColumn("{task.fields[text]}"),
                 _Elapsed(),
@@ -202,6 +220,16 @@ class Console:
         if key in _FIGURES:
             return _FIGURES[key].format(f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
         return f"{key.replace('_', ' ')} {value:.4g}"
+
+
+class _Bar(Progress):
+    """With lines below it."""
+
+    below: tuple[str, ...] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield from (Padding(Text(line, style="dim"), (0, 0, 0, 4)) for line in self.below)
 
 
 class _Elapsed(ProgressColumn):

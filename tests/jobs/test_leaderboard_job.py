@@ -13,6 +13,8 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -26,15 +28,16 @@ from raysyn.command import read as read_command
 from raysyn.compute.doorway import unit_failure
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
-from raysyn.methods.leaderboard import pipeline
+from raysyn.methods.leaderboard import running
 from raysyn.methods.leaderboard.config import Config, Run, runs
 from raysyn.methods.leaderboard.judging import Verdict, dataset_of
 from raysyn.methods.leaderboard.page import console_rows, page
-from raysyn.methods.leaderboard.pipeline import Board, _reports, checked, run_job
+from raysyn.methods.leaderboard.pipeline import Board, _reports, checked
 from raysyn.methods.leaderboard.pipeline import run as run_board
 from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.room import check_room
 from raysyn.methods.leaderboard.rows import spread, table
+from raysyn.methods.leaderboard.running import heard, run_job
 from raysyn.methods.varied import short_name
 from raysyn.metrics.utility import EvalConfig, judge
 from raysyn.privacy import account as entered
@@ -64,7 +67,7 @@ TINY = (
 )
 
 
-def in_this_process(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+def in_this_process(command: list[str], *_: Any) -> subprocess.CompletedProcess[str]:
     """A run of the leaderboard's; one in a process of its own imports for seconds. Others below are in such a one."""
     assert command[:4] == [PYTHON, "-P", "-m", "raysyn"]
     out, errors = io.StringIO(), io.StringIO()
@@ -77,7 +80,7 @@ def in_this_process(command: list[str], **_: Any) -> subprocess.CompletedProcess
 def test_runs_are_compared_and_more_settings_add_to_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "subprocess", SimpleNamespace(run=in_this_process))
+    monkeypatch.setattr(running, "followed", in_this_process)
     flags = ["quick", "--methods", "dp_feta", "--epsilons", "5", "--out", tmp_path / "board", "--on.address", "here"]
     judges = ["--judges.classifiers", "logreg", "--judges.epochs", "1", "--columns", "precision", "precisoin"]
     more = [f"--more={TINY}", *judges, "--seeds", "3"]
@@ -346,7 +349,9 @@ def test_public_images_that_a_run_could_not_have_are_known_before_the_first(
     assert not (tmp_path / "board").exists()
 
 
-def test_a_refused_run_ends_the_board_with_its_name_its_sentence_and_how_many_others_failed() -> None:
+def test_a_refused_run_ends_the_board_with_its_name_its_sentence_and_how_many_others_failed(
+    tmp_path: Path,
+) -> None:
     units = [Run("evolution", "quick", 1.0, seed) for seed in range(3)]
     command = "python -P -m raysyn evolution quick --seed"
     said = "Traceback\nRuntimeError: {}: exit status {}\nlooking\nerror: why?"
@@ -355,7 +360,7 @@ def test_a_refused_run_ends_the_board_with_its_name_its_sentence_and_how_many_ot
     def ended(failures: dict[int, str]) -> str:
         failure = unit_failure("runs", failures, 3)
         with pytest.raises((Ended, RuntimeError)) as told:
-            _reports(Mock(map=Mock(side_effect=failure)), units, {})
+            _reports(Mock(map=Mock(side_effect=failure)), units, shared_by(tmp_path), Console(io.StringIO()))
         assert isinstance(told.value, Ended) or told.value is failure
         return str(told.value) if isinstance(told.value, Ended) else "unchanged"
 
@@ -451,7 +456,7 @@ def test_a_run_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     instead = stand_in(
         tmp_path, f"import os, time; open('{tmp_path}/pid', 'w').write(str(os.getpid())); time.sleep(60)"
     )
-    script = "import sys; from raysyn.methods.leaderboard.pipeline import *; "
+    script = "import sys; from raysyn.methods.leaderboard.running import *; "
     script += f"sys.executable = {instead!r}; run_job(Run('dp_feta', 'quick', None, 0), {shared_by(tmp_path)!r})"
     worker = subprocess.Popen([sys.executable, "-c", script], env=environment())
     end = time.monotonic() + 60
@@ -472,6 +477,54 @@ def test_a_run_that_the_system_killed_ran_out_of_memory(tmp_path: Path, monkeypa
         monkeypatch.setattr(sys, "executable", stand_in(tmp_path, f"import os; os.kill(os.getpid(), {signal})"))
         with pytest.raises(error, match="short of memory" if signal == "9" else "exit status -11"):
             run_job(unit, shared)
+
+
+SAYS = """
+import sys, time
+print("Plan for digits: 1,498 private images\\n  finetune (3 of 9):  15/117 · ε 3.6\\n│ central │", flush=True)
+while not __import__("os").path.exists(sys.argv[-1] + "-go-on"):
+    time.sleep(0.01)
+print("✓ 3/9 finetune      1 min", flush=True)
+sys.exit("x" * 300_000)
+"""
+"""Also more to its standard error than a pipe holds."""
+
+
+def test_what_runs_are_doing_stands_below_the_progress_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", stand_in(tmp_path, SAYS))
+    monkeypatch.setattr(running, "EVERY_S", 0.01)
+    units, shared = [Run("dp_feta", "quick", 1.0, seed) for seed in range(7)], shared_by(tmp_path)
+    # Of an attempt that was killed, and of a run that is no longer asked for.
+    words = {f"now/{unit.name}.pt": "stale" for unit in units[5:]} | {"now/other.pt": "x"}
+    store, told, failed = Store(tmp_path), Queue[list[str]](), list[str]()
+    for key, line in words.items():
+        store[key] = line
+
+    def wait_for(wanted: list[str]) -> None:
+        while told.get(timeout=60) != wanted:
+            pass
+
+    def run(unit: Run) -> None:
+        with pytest.raises(RuntimeError, match=r"exit status 1\nx{300000}") as error:
+            run_job(unit, shared)
+        failed.append(str(error.value))
+
+    started = [Thread(target=run, args=(unit,)) for unit in units[:5]]
+    with heard(str(tmp_path), units[:6], SimpleNamespace(below=told.put)):  # type: ignore[arg-type]
+        started[0].start()
+        under_way = "finetune (3 of 9): 15/117 · ε 3.6"
+        wait_for([f"{units[0].name}: {under_way}"])
+        for one in started[1:]:
+            one.start()
+        wait_for([*(f"{unit.name}: {under_way}" for unit in units[:4]), "and 1 more"])
+        for unit in units[:5]:
+            (tmp_path / "runs" / f"{unit.name}-go-on").parent.mkdir(exist_ok=True)
+            (tmp_path / "runs" / f"{unit.name}-go-on").touch()
+        for one in started:
+            one.join()
+        wait_for([])
+    assert len(failed) == 5
+    assert [store[f"now/{unit.name}.pt"] for unit in units] == [""] * 5 + ["stale"] * 2
 
 
 def test_a_node_that_does_not_see_the_board_s_folder_pays_for_nothing(
@@ -553,7 +606,7 @@ def test_a_run_that_its_canaries_refute_is_a_row_and_one_that_failed_ends_the_bo
 ) -> None:
     shared, unit = shared_by(tmp_path), Run("noisy_means", "quick", None, 0)
     ended = subprocess.CompletedProcess([], status, "", last)
-    monkeypatch.setattr(pipeline, "subprocess", SimpleNamespace(run=lambda *_, **more: ended))
+    monkeypatch.setattr(running, "followed", lambda *_: ended)
     with RunFolder.open(
         tmp_path / "runs" / unit.name, method="m", preset="p", config={}, data_fingerprint="f"
     ) as folder:

@@ -42,6 +42,26 @@ def test_log_gets_few_plain_lines(clock: Any) -> None:
     assert lines[-1] == "✓ finetune      8 min 20 s  DP-SGD spent ε = 9.9"
 
 
+def test_what_goes_on_inside_stands_below_the_bar_and_in_a_log_now_and_then(clock: Any) -> None:
+    log, screen = Log(), Terminal()
+    for file in (log, screen):
+        with Console(file) as console:
+            console.show("runs", 0, 6, {})
+            for step in range(4):
+                console.below([f"first: {step}/9", "second: starts"])
+                clock[0] += 70
+            if file is screen:
+                assert console._bar is not None
+                console._bar.refresh()
+                assert "first: 3/9" in screen.getvalue() and "second: starts" in screen.getvalue()
+            console.below([])
+            if file is screen:
+                screen.truncate(0)
+                console._bar.refresh()
+                assert "first" not in screen.getvalue() and "runs" in screen.getvalue()
+    assert log.getvalue().splitlines() == ["    first: 2/9", "    second: starts"]
+
+
 def test_slow_stage_still_shows_that_it_lives(clock: Any) -> None:
     log = Log()
     console = Console(log)

@@ -3,18 +3,12 @@ all of them, and one table tells of it."""
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import re
 import shlex
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from raysyn.compute.doorway import Compute
@@ -28,6 +22,7 @@ from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
 from raysyn.methods.leaderboard.rows import table
+from raysyn.methods.leaderboard.running import heard, run_job
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
 from raysyn.methods.varied import addressed
@@ -36,9 +31,8 @@ from raysyn.report.choices import chosen, of_leaderboard
 from raysyn.report.columns import NoFigure, named
 from raysyn.report.refuted import by_canaries
 from raysyn.report.release import declare
-from raysyn.runs.folder import REPORT_JSON, RunFolder
-from raysyn.runs.refusals import RUN_JSON
-from raysyn.runs.storage import REACH, Store, read_bytes, under, write_atomically
+from raysyn.runs.folder import RunFolder
+from raysyn.runs.storage import REACH, Store, under, write_atomically
 from raysyn.screen.console import Console
 from raysyn.screen.ended import Ended
 
@@ -46,39 +40,13 @@ Read = Callable[[str, Sequence[str]], Any]
 """read(method, words): the `cli.Command` that this command line gives; ValueError, in one sentence, for a wrong one."""
 
 
-def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
-    """One unit: the method as a process of its own, on one CPU and without Ray, in a run folder of its own, which a
-    second attempt continues. Its report.json, as it is."""
-    _check_reach(shared)
-    out = under(shared["out"], "runs", run.name)
-    # -P: a file where the leaderboard was started must not come before a module of Python's.
-    command = [sys.executable, "-P", "-m", "raysyn", run.method, *run.words, "--on.address", "here", "--out", out]
-    if shared["among"]:
-        command += ["--chosen-among", shared["among"]]
-    # As many threads as the unit has CPUs, and no way into the cluster around it.
-    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    package = str(Path(__file__).parents[3])
-    paths = os.pathsep.join([package, *filter(None, [own.get("PYTHONPATH")])])
-    done = subprocess.run(
-        command, env=own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
-        capture_output=True, encoding="utf-8", errors="replace", preexec_fn=_die_with_parent,
-    )  # fmt: skip
-    if done.returncode == -signal.SIGKILL:
-        # Nobody but the system, short of memory, does that.
-        raise MemoryError(f"{shlex.join(command)}: killed by the system, which was short of memory")
-    if done.returncode and not (done.returncode == 1 and _refuted(out, done.stderr)):
-        said = done.stderr.strip() or done.stdout.strip()
-        told = said if run.epsilon is None else own_flags(said)
-        raise RuntimeError(f"{shlex.join(command)}: exit status {done.returncode}\n{told}")
-    report, began = (json.loads(read_bytes(out, name)) for name in (REPORT_JSON, RUN_JSON))
-    # PIGAN's seed divides the images, which are the same ones nevertheless.
-    return {**report, "data_fingerprint": began.get("source_fingerprint", began["data_fingerprint"])}
-
-
-def _reports(compute: Compute, units: Sequence[Run], shared: Mapping[str, str]) -> list[dict[str, Any]]:
+def _reports(
+    compute: Compute, units: Sequence[Run], shared: Mapping[str, str], console: Console
+) -> list[dict[str, Any]]:
     """Of all runs; Ended, in its own words, where the first that failed was refused, once all others are done."""
     try:
-        return compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
+        with heard(shared["out"], units, console):
+            return compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     except RuntimeError as failed:
         refused = re.search(r"unit (\d+) of(?:.*\n)*?.*: exit status 2\n(?:.*\n)*?error: (.*)", str(failed))
         if refused is None:
@@ -89,38 +57,6 @@ def _reports(compute: Compute, units: Sequence[Run], shared: Mapping[str, str]) 
             f"the run {units[int(refused[1])].name} was refused: {refused[2]}\n{others}The runs that are "
             "done are kept: the same command goes on with them once that is mended, or without it"
         ) from failed
-
-
-def _refuted(out: str, said: str) -> bool:
-    """Whether a run was reported, and refuted by its canaries, which ends it with status 1: a row of the table like
-    others, that says so. Where it failed, a report of before may say so too, so that it must have `said` this as
-    its error."""
-    try:
-        report = json.loads(read_bytes(out, REPORT_JSON))
-    except FileNotFoundError:
-        return False
-    return by_canaries(report) and f"error: {report['attacks']['audit']['sentence']}" in said
-
-
-def _check_reach(shared: Mapping[str, str]) -> None:
-    """ValueError where this node does not see the driver's folder: a run here would be paid for and lost."""
-    store = Store(shared["out"])
-    if REACH not in store or store[REACH] != shared["board"]:
-        raise ValueError(
-            f"--out {shared['out'].rpartition('/internal')[0]} is not what the driver sees on the node of process "
-            f"{os.getpid()}: give one that every node reaches, or a URI"
-        )
-
-
-_LIBC = ctypes.CDLL(None)
-"""Loaded here: nothing may be loaded between fork and exec."""
-
-
-def _die_with_parent() -> None:
-    """In the child: one that outlived its worker would keep the run folder, and its memory (Linux)."""
-    pr_set_pdeathsig = 1
-    with suppress(AttributeError):
-        _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -251,7 +187,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     for room in board.rooms:
         room.enter_totals()
     Store(folder.storage)[REACH] = folder.run_id
-    found = _reports(board.compute, units, shared)
+    found = _reports(board.compute, units, shared, board.console)
     judged = verdicts(
         board.compute, units, found, board.configs, config.judges, folder.storage, folder.secret
     ) if config.judges.classifiers else ()  # fmt: skip
