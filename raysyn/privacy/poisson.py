@@ -8,8 +8,11 @@ paid once. Whoever holds the secret can subtract the noise: it belongs in the ru
 from __future__ import annotations
 
 import hmac
+import math
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,14 @@ from numpy.typing import NDArray
 SECRET_BYTES = 32
 AT_ONCE = 1 << 15
 """Pairs of normal numbers drawn together, few enough for a core's cache."""
+SMALL = 1 << 32
+"""Words of a radius below it, one of four thousand millions, get further bits. Without them no number lay beyond 8.6,
+so that an answer beyond could come of nothing but a record that is there: a promise broken where epsilon is large or
+delta tiny."""
+MORE_WORDS, MORE_START = 15, 1 << 100
+"""How many at most, and where the key's stream has them: beyond whatever else is taken from it."""
+FILLED_AT_ONCE = 1 << 17
+"""Words drawn together where nothing but AES is done."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +40,9 @@ class Stream:
 
     Limit: normals are float64 numbers from Box-Muller, not exact discrete Gaussians. Attacks that read the
     low-order bits of floating-point noise (Mironov 2012; Jin et al. 2022) are not ruled out, here as in other
-    DP-SGD libraries; the accounting treats the noise as real-valued. Bytes may differ between CPU types,
-    whose sine and logarithm differ in the last bit.
+    DP-SGD libraries; the accounting treats the noise as real-valued, and as if it had no end. It ends at 37.7, which
+    matters where one record moves an answer by some thirty standard deviations: noise multipliers below 0.05. Bytes
+    may differ between CPU types, and on a GPU, whose sine and logarithm differ in the last bit.
     """
 
     secret: bytes = field(repr=False)
@@ -44,28 +56,38 @@ class Stream:
         """`n` float64 numbers in the open interval (0, 1), evenly spaced odd multiples of 2**-53."""
         return _to_unit(_words(self._key("uniform", step, purpose), n))
 
-    def normal(self, step: int, purpose: str, n: int, threads: int = 1) -> NDArray[np.float64]:
-        """`n` independent float64 standard normal numbers (Box-Muller; none lies beyond 8.6), whatever `threads` is."""
+    def normal(self, step: int, purpose: str, n: int) -> NDArray[np.float64]:
+        """`n` independent float64 standard normal numbers (Box-Muller; none lies beyond 37.7)."""
         half = (n + 1) // 2
         both, key = np.empty(2 * half), self._key("normal", step, purpose)
-
-        def draw(start: int) -> None:
+        for start in range(0, half, AT_ONCE):
             count = min(AT_ONCE, half - start)
-            radius, angle = (_to_unit(_words(key, count, at + start)) for at in (0, half))
+            words, angle = _words(key, count, start), _to_unit(_words(key, count, half + start))
+            radius = _to_unit(words)
+            for place, part in _tails(key, words, start):
+                radius[place] = part
             np.log(radius, out=radius)
             np.sqrt(np.multiply(radius, -2.0, out=radius), out=radius)
             angle *= 2.0 * np.pi
             np.multiply(radius, np.cos(angle), out=both[start : start + count])
             np.multiply(radius, np.sin(angle, out=angle), out=both[half + start : half + start + count])
-
-        starts = range(0, half, AT_ONCE)
-        if threads > 1 and len(starts) > 1:
-            with ThreadPoolExecutor(threads) as pool:  # neither AES nor numpy holds Python's lock
-                list(pool.map(draw, starts))
-        else:
-            for start in starts:
-                draw(start)
         return both[:n]
+
+    def fill(self, step: int, purpose: str, words: NDArray[np.uint64], threads: int = 1) -> list[tuple[int, float]]:
+        """Fill `words` with the bits that `normal` makes as many numbers of: the first half of them is for radii, the
+        second for angles. For whoever does the rest elsewhere (see `noise_on_gpu`). Of radii that have further bits the
+        places, and what they are as parts of 1."""
+        key, zeros = self._key("normal", step, purpose), bytes(8 * min(FILLED_AT_ONCE, len(words)))
+
+        def draw(start: int) -> None:
+            part = words[start : start + FILLED_AT_ONCE]
+            _cipher(key, start // 2).update_into(zeros[: part.nbytes], part.view(np.uint8).data)
+
+        with ThreadPoolExecutor(threads) as pool:  # AES does not hold Python's lock
+            list(pool.map(draw, range(0, len(words), FILLED_AT_ONCE)))
+        if sys.byteorder == "big":
+            words.byteswap(inplace=True)
+        return _tails(key, words[: len(words) // 2], 0)
 
     def seed(self, step: int, purpose: str, index: int) -> int:
         """One integer in [0, 2**63), for instance the seed of record `index`'s augmentation at this step."""
@@ -80,14 +102,18 @@ class Stream:
 
 
 def _words(key: bytes, n: int, start: int = 0) -> NDArray[np.uint64]:
-    """Words `start` to `start + n` of the stream under a key."""
+    """Words `start` to `start + n` of the stream under a key; two make a block."""
+    # Little-endian by name, so that another byte order draws the same numbers.
+    return np.frombuffer(_cipher(key, start // 2).update(bytes(8 * (n + start % 2))), dtype="<u8")[start % 2 :]
+
+
+def _cipher(key: bytes, block: int) -> Any:
+    """The stream under a key, from a block on."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-    # Counting from 0 is sound here because each key encrypts one message only; two words make a block.
-    cipher = Cipher(algorithms.AES(key), modes.CTR((start // 2).to_bytes(16, "big"))).encryptor()
-    # Little-endian by name, so that another byte order draws the same numbers.
-    return np.frombuffer(cipher.update(bytes(8 * (n + start % 2))), dtype="<u8")[start % 2 :]
+    # Counting from 0 is sound here because each key encrypts one message only.
+    return Cipher(algorithms.AES(key), modes.CTR(block.to_bytes(16, "big"))).encryptor()
 
 
 def _to_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
@@ -96,6 +122,24 @@ def _to_unit(words: NDArray[np.uint64]) -> NDArray[np.float64]:
     unit += 0.5
     unit *= 2.0**-52
     return unit
+
+
+def _tails(key: bytes, words: NDArray[np.uint64], start: int) -> list[tuple[int, float]]:
+    """Of the words of radii `start` and those that follow, the smallest: their places among them, and what they are as
+    parts of 1, to all of a float64's bits."""
+    places = np.flatnonzero(words < SMALL).tolist()
+    return [(place, _tail(key, int(words[place]), start + place)) for place in places]
+
+
+def _tail(key: bytes, word: int, at: int) -> float:
+    """What follows `word` behind the point, in further words until one has begun with enough."""
+    bits, used = word, 64
+    for more in _words(key, MORE_WORDS, MORE_START + (MORE_WORDS + 1) * at).tolist():
+        bits, used = bits << 64 | more, used + 64
+        if bits >> 64:
+            break
+    # Beyond them all, a half: never 0, so that a logarithm is finite.
+    return math.ldexp(bits + 0.5, -used)
 
 
 def participants(stream: Stream, step: int, n: int, sampling_rate: float) -> NDArray[np.int64]:

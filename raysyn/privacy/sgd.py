@@ -12,10 +12,8 @@ of one of their images, that is clipped: see `units.py` for why the price stays.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
@@ -32,6 +30,7 @@ from raysyn.privacy import engines, units
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Release, plain, refuse_another_price
 from raysyn.privacy.micro_batches import MicroBatches, made_up
+from raysyn.privacy.noise_on_gpu import Noise
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.sgd_config import SGDConfig, marks
 from raysyn.privacy.trial import Choice, SGDSpeed, measure
@@ -153,21 +152,6 @@ def _optimizer(model: nn.Module, config: SGDConfig, fused: bool) -> torch.optim.
     return torch.optim.Adam(engines.trained(model), lr=config.learning_rate, betas=(config.beta1, 0.999), fused=fused)
 
 
-class Ahead:
-    """ahead(step) is function(step), and where `early` is true function(step + 1) has begun in a thread by then."""
-
-    def __init__(self, function: Callable[[int], Tensor], early: bool) -> None:
-        self._function, self._begun = function, dict[int, Future[Tensor]]()
-        self._thread = ThreadPoolExecutor(1) if early else None
-
-    def __call__(self, step: int) -> Tensor:
-        if self._thread is None:
-            return self._function(step)
-        begun = self._begun.pop(step, None) or self._thread.submit(self._function, step)
-        self._begun = {step + 1: self._thread.submit(self._function, step + 1)}
-        return begun.result()
-
-
 class _Run:
     """One rank's share of a stage: the state that a checkpoint holds, and the step that advances it."""
 
@@ -191,7 +175,8 @@ class _Run:
         self.optimizer = _optimizer(self.model, config, fused=worker.device.type == "cuda")
         self.batches = MicroBatches(worker, self.model, task, private, config, choice, stream)
         self.choice = self.batches.choice
-        self.noise = Ahead(self._noise, early=worker.device.type == "cuda")
+        on_gpu = worker.device.type == "cuda" and worker.rank == 0  # who alone draws it
+        self.noise = Noise(stream, self.size, self._noise_std(), worker.device) if on_gpu else self._noise
         if saved:
             self._load(saved)
         else:
@@ -233,12 +218,12 @@ class _Run:
             self.partner.step(self.worker, self.model, self.done)
         return self.batches.loss
 
-    def _noise(self, step: int) -> Tensor:
+    def _noise_std(self) -> float:
         assert self.cost.noise_multiplier is not None
-        noise_std = self.cost.noise_multiplier * self.config.max_grad_norm
-        # Of a network of ten million weights a GPU takes a step in less time than a core draws the noise.
-        threads = (os.cpu_count() or 1) if self.worker.device.type == "cuda" else 1
-        return torch.from_numpy(self.stream.normal(step, "noise", self.size, threads) * noise_std).float()
+        return self.cost.noise_multiplier * self.config.max_grad_norm
+
+    def _noise(self, step: int) -> Tensor:
+        return torch.from_numpy(self.stream.normal(step, "noise", self.size) * self._noise_std()).float()
 
     def state(self) -> dict[str, Any]:
         """All that a restart needs, as tensors and plain values."""

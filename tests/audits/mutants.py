@@ -33,7 +33,7 @@ def _rewritten(method: str, *changes: tuple[str, str]) -> Change:
 
 
 def _noise(factor: str) -> Change:
-    return _rewritten("_noise", ("noise_std = self", f"noise_std = {factor} * self"))
+    return _rewritten("_noise_std", ("return self", f"return {factor} * self"))
 
 
 def _sampled(take: Callable[..., Any]) -> Change:
@@ -58,7 +58,7 @@ def _no_clip(norms_B: Tensor, max_grad_norm: float) -> Tensor:
     return torch.ones_like(norms_B)
 
 
-DRAWN = 'self.stream.normal(step, "noise", self.size, threads)'
+DRAWN = 'self.stream.normal(step, "noise", self.size)'
 
 
 def _drawn(instead: str) -> list[Change]:
@@ -99,13 +99,12 @@ MUTANTS: dict[str, list[Change]] = {
     "noise x 2": [_noise("2.0")],
     "uniform noise": _drawn(f"12**0.5 * ({UNIFORM}.numpy() - 0.5)"),
     "Laplace noise": _drawn(f"torch.distributions.Laplace(0.0, 0.5**0.5).icdf({UNIFORM}).numpy()"),
-    "noise without the clip norm": [_rewritten("_noise", (" * self.config.max_grad_norm", ""))],
+    "noise without the clip norm": [_rewritten("_noise_std", (" * self.config.max_grad_norm", ""))],
     "noise on every rank": [_rewritten("step", ON_EVERY_RANK)],
     "a part of the noise on every rank": [
         _rewritten("step", ON_EVERY_RANK),
-        _rewritten(
-            "_noise", ('"noise"', 'f"noise {self.worker.rank}"'), ("noise_std = self", "noise_std = 1 / 3 * self")
-        ),
+        _rewritten("_noise", ('"noise"', 'f"noise {self.worker.rank}"')),
+        _noise("1 / 3"),
     ],
     "realised batch as denominator": [
         _rewritten("step", ("self.cost.sampling_rate * self.private.units", "max(1, len(taking))"))

@@ -88,8 +88,8 @@ def test_a_fifth_too_much_noise_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_noise_of_counts_that_is_missing_is_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
     normal = functions.Stream.normal
 
-    def other(self: Any, step: int, purpose: str, n: int, threads: int = 1) -> np.ndarray:
-        return normal(self, step, purpose, n, threads) * (0.5 if purpose == "class counts" else 1.0)
+    def other(self: Any, step: int, purpose: str, n: int) -> np.ndarray:
+        return normal(self, step, purpose, n) * (0.5 if purpose == "class counts" else 1.0)
 
     monkeypatch.setattr(functions.Stream, "normal", other)
     one = judged(IMAGES, FEW)

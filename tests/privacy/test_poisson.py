@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
 from raysyn.privacy import poisson
+from raysyn.privacy.noise_on_gpu import Noise, normals
 from raysyn.privacy.poisson import Stream, participants
 
 A = Stream(bytes(range(32)), "finetune")
@@ -195,8 +199,73 @@ def test_trap_20_the_floating_point_limit_is_stated() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 2 * poisson.AT_ONCE - 1, 2 * poisson.AT_ONCE, 4 * poisson.AT_ONCE + 3])
-def test_noise_is_the_same_whatever_is_drawn_together_and_by_how_many(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_is_the_same_whatever_is_drawn_together(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream(bytes(range(32)), "stage")
-    want = stream.normal(3, "noise", n, threads=3)
+    want = stream.normal(3, "noise", n)
     monkeypatch.setattr(poisson, "AT_ONCE", n)
     assert np.array_equal(stream.normal(3, "noise", n), want)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n", [1, 2, 5, 16, 17, 31, 32, 33, 96])
+def test_a_gpu_makes_the_same_noise_of_the_same_bits(n: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poisson, "FILLED_AT_ONCE", 16)
+    words = np.empty(2 * ((n + 1) // 2), np.uint64)
+    monkeypatch.setattr(poisson, "SMALL", 1 << 63)  # as if half of the radii were as small as those that are
+    tails = A.fill(3, "noise", words, threads)
+    assert len(tails) > n // 8 - 2
+    made = normals(torch.from_numpy(words.view(np.int64)), tails)
+    np.testing.assert_allclose(made[:n].numpy(), A.normal(3, "noise", n), rtol=1e-13, atol=1e-15)
+
+
+def test_the_first_and_the_last_bits_make_finite_noise() -> None:
+    """Without further bits the largest number is 8.6; none is infinite, nor of two signs at once."""
+    bits = np.array([0, 2**64 - 1, 2**63, 2**12 - 1, 0, 2**64 - 1, 2**63 - 1, 2**63], np.uint64)
+    radius, angle = poisson._to_unit(bits).reshape(2, -1)
+    want = np.sqrt(-2 * np.log(radius)) * [np.cos(2 * np.pi * angle), np.sin(2 * np.pi * angle)]
+    made = normals(torch.from_numpy(bits.view(np.int64))).numpy()
+    assert np.isfinite(made).all() and 8.5 < np.abs(made).max() < 8.7
+    np.testing.assert_allclose(made, want.ravel(), rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 3, 20])
+def test_the_smallest_radii_have_as_many_bits_as_it_takes(zeros: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against exact fractions; after so many words of zeros."""
+    drawn = [0] * zeros + [3 << 40, 5]
+    monkeypatch.setattr(poisson, "_words", lambda key, n, start: np.array(drawn, np.uint64)[:n])
+    part = poisson._tail(b"", 7 if zeros == 0 else 0, 11)
+    exact = sum(Fraction(word, 2 ** (64 * (at + 2))) for at, word in enumerate(drawn[:15]))
+    exact += Fraction(7 if zeros == 0 else 0, 2**64)
+    if zeros == 20:
+        assert part == 2.0**-1025
+    else:
+        assert abs(Fraction(part) / exact - 1) < Fraction(1, 2**40)
+    radius = (-2 * np.log(part)) ** 0.5
+    assert radius == pytest.approx({0: 9.21, 1: 14.44, 3: 19.65, 20: 37.7}[zeros], abs=0.01)
+
+
+def test_further_bits_leave_noise_as_it_was_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are bits of their own: further ones of the same number, of each number others, and of no other draw's."""
+    plain = A.normal(3, "x", 1000)
+    monkeypatch.setattr(poisson, "SMALL", 1 << 64 - 1)
+    np.testing.assert_allclose(A.normal(3, "x", 1000), plain, rtol=1e-9, atol=1e-12)
+    key, taken = A._key("normal", 3, "x"), list[tuple[int, int]]()
+    words = poisson._words
+
+    def noted(key: bytes, n: int, start: int = 0) -> np.ndarray:
+        taken.append((start, start + n))
+        return words(key, n, start)
+
+    monkeypatch.setattr(poisson, "_words", noted)
+    poisson._tails(key, words(key, 500), 0)
+    taken.sort()
+    assert len(taken) > 200 and taken[0][0] >= poisson.MORE_START
+    assert all(before[1] <= after[0] for before, after in pairwise(taken))
+
+
+def test_noise_ahead_is_each_step_s_own() -> None:
+    """Also where a run begins in the middle, asks again, or goes back."""
+    ahead = Noise(A, 101, 3.0, torch.device("cpu"))
+    for step in (7, 8, 9, 9, 12, 3, 4, 4, 5):
+        want = torch.from_numpy(A.normal(step, "noise", 101) * 3.0).float()
+        torch.testing.assert_close(ahead(step), want, rtol=1e-6, atol=0)

@@ -23,6 +23,7 @@ from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.privacy import sgd, sgd_config
 from raysyn.privacy.cost import Cost
+from raysyn.privacy.noise_on_gpu import Noise
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
@@ -566,6 +567,18 @@ def test_trap_5_the_noise_follows_the_secret_alone() -> None:
     assert not torch.equal(other["model"]["0.weight"], first["model"]["0.weight"])
 
 
+def test_a_gpu_s_own_way_of_drawing_the_noise_changes_nothing_beyond_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    want = run()[0]
+
+    def noise(self: Any, step: int) -> torch.Tensor:
+        if not hasattr(self, "ahead"):
+            self.ahead = Noise(self.stream, self.size, self._noise_std(), self.worker.device)
+        return self.ahead(step)
+
+    monkeypatch.setattr(sgd._Run, "_noise", noise)
+    assert_same(run()[0], want, CLOSE)
+
+
 def test_trap_29_the_schedule_follows_from_sizes() -> None:
     cost = SGDConfig(batch_size=4096, epochs=150).cost(60_000)
     assert (cost.sampling_rate, cost.steps, cost.noise_multiplier) == (4096 / 60_000, 2197, None)
@@ -588,10 +601,3 @@ def test_trap_17_and_other_mistakes_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
             SGDConfig(**wrong)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("early", [False, True])
-def test_noise_drawn_ahead_is_that_of_its_step(early: bool) -> None:
-    ahead = sgd.Ahead(lambda step: torch.tensor(step * step), early)
-    # A continued run starts anywhere, and a step may be asked for twice.
-    assert [int(ahead(step)) for step in (4, 5, 6, 6, 2, 3)] == [16, 25, 36, 36, 4, 9]
