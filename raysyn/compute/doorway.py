@@ -140,6 +140,55 @@ def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeE
     return RuntimeError(f"{name}, unit {first} of {units} failed{others}: {text.strip().splitlines()[-1]}\n{text}")
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A `Show` of a run that says which of its stages touch private images, for whoever is told of them outside."""
+
+    show: Show
+    private: frozenset[str]
+
+    def __call__(self, stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
+        self.show(stage, done, total, metrics)
+
+
+FEWEST_STEPS = 20
+"""Of DP-SGD, between two that are told outside."""
+
+
+class Outside:
+    """What trackers and a cluster's metrics, which are looked at by many, may be told of progress: how far a stage is,
+    and the epsilon that it brings the run to. Nothing that was measured on private images.
+
+    Of stages that touch these, the plan's own and its experiments, only the end, and steps of a new epsilon, some
+    apart: shares in between would tell how many images all persons have together, and how long a few steps take how
+    many images were drawn for them. No epsilon of experiments, which the release does not cost.
+    """
+
+    def __init__(self, private: frozenset[str] | None) -> None:
+        """`private` are the stages of the plan; empty or None where the run has none."""
+        self._private = private or frozenset()
+        self._last = dict[str, tuple[float, int]]()
+
+    def told(
+        self, stage: str, done: int, total: int, metrics: Mapping[str, float]
+    ) -> tuple[str, int, dict[str, float]] | None:
+        """(stage, step, {"progress", and where it is known "epsilon"}), or None where nothing is told."""
+        name = stage.partition(":")[0].partition("-")[0]
+        epsilon = metrics.get("epsilon")
+        if not total:
+            return None
+        figures = {"progress": done / total} | ({} if epsilon is None else {"epsilon": epsilon})
+        if not self._private or name not in {*self._private, "experiments"}:
+            return name, done, figures
+        if name not in self._private or epsilon is None:
+            return (name, 1, {"progress": 1.0}) if done == total else None
+        before, step = self._last.get(name, (0.0, 0))
+        if done < total and (epsilon == before or min(abs(done - step), total - done) < FEWEST_STEPS):
+            return None
+        self._last[name] = epsilon, done
+        return name, done, figures
+
+
 def silent(stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
     """A `Show` that shows nothing."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from raysyn.attacks.membership import attack
 from raysyn.attacks.shadows import ShadowSpeed
 from raysyn.attacks.teaching import Architecture, Learns, Recipe
-from raysyn.compute.doorway import Compute, Machines, Show, digest
+from raysyn.compute.doorway import Compute, Machines, Show, Watched, digest
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, sealed
 from raysyn.methods.account import Kept
@@ -225,8 +225,9 @@ def kept_settings(
     if plan is not None:
         # Packages that calibrate otherwise must not continue a run.
         known["plan"] = {stage: asdict(cost) for stage, cost in plan.stages.items()}
-    # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does what a preset is for.
-    apart = {*judged_by, "release", "chosen_among", "made_for", "audit"}
+    # What a run was chosen among is said of it afterwards, and changes nothing in it; nor does by whose results its
+    # settings were found, or what a preset is for.
+    apart = {*judged_by, "release", "chosen_among", "tuned_on", "made_for", "audit"}
     settings = {name: value for name, value in asdict(config).items() if name not in apart}
     return settings | canaries.identity(tried, config) | known
 
@@ -260,7 +261,8 @@ def open_run(
         stack.push(partial(sealed.at_the_end, folder, judged, console))
 
     seen = watch(console, folder)
-    show = stack.enter_context(followed(command.track, folder, command.out, method, plan, seen, console))
+    tracked = stack.enter_context(followed(command.track, folder, command.out, method, plan, seen, console))
+    show = Watched(tracked, frozenset(() if plan is None else plan.stages))
     machines = apart(command.machines, folder)
     sealing.note_place(folder, machines.storage)
     compute = join(stack, connect, machines, folder, show)

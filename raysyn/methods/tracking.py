@@ -6,6 +6,7 @@ import re
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
+from raysyn.compute.doorway import Outside
 from raysyn.privacy.ledger import Plan
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder, without_password
@@ -28,9 +29,9 @@ def followed(
     kind: Kind, folder: RunFolder, out: str, method: str, plan: Plan | None, show: Show, console: Console
 ) -> AbstractContextManager[Show]:
     """`show` that tells a tracker of this kind, too."""
-    private = () if plan is None else tuple(plan.stages)
+    outside = Outside(None if plan is None else frozenset(plan.stages)).told
     about = facts(method, folder.preset, plan)
-    return tracked(kind, folder.internal, name_of(out) or method, about, show, console.say, private)
+    return tracked(kind, folder.internal, name_of(out) or method, about, show, console.say, outside)
 
 
 def name_of(out: str) -> str:

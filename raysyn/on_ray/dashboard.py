@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from raysyn.compute.doorway import Show
+from raysyn.compute.doorway import Outside, Show, Watched
 
 
 def called(stage: str) -> str:
@@ -20,9 +20,7 @@ def place(indices: list[int], of: int) -> str:
 
 class Gauges:
     """A `Show` that also tells the cluster's metrics how far a run is (Ray puts `ray_` before their names):
-    raysyn_progress, 0 to 1, and raysyn_epsilon_spent, both by run and stage.
-
-    No figure that was measured on private images: a board is looked at by many.
+    raysyn_progress, 0 to 1, and raysyn_epsilon_spent, both by run and stage, as far as `Outside` lets through.
     """
 
     def __init__(self, storage: str, show: Show) -> None:
@@ -35,11 +33,13 @@ class Gauges:
         self._progress = Gauge("raysyn_progress", "Share of a stage that is done, 0 to 1", tags)
         self._epsilon = Gauge("raysyn_epsilon_spent", "Epsilon that a stage's steps bring the run to", tags)
         self._run, self._show = run, show
+        self._outside = Outside(show.private if isinstance(show, Watched) else None)
 
     def __call__(self, stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
-        tags = {"run": self._run, "stage": stage.partition(":")[0].partition("-")[0]}
-        if total:
-            self._progress.set(done / total, tags)
-        if "epsilon" in metrics:
-            self._epsilon.set(metrics["epsilon"], tags)
+        if (told := self._outside.told(stage, done, total, metrics)) is not None:
+            name, _, figures = told
+            tags = {"run": self._run, "stage": name}
+            self._progress.set(figures["progress"], tags)
+            if "epsilon" in figures:
+                self._epsilon.set(figures["epsilon"], tags)
         self._show(stage, done, total, metrics)

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
@@ -20,8 +20,8 @@ from typing import Any, Literal, Protocol
 
 Kind = Literal["none", "tensorboard", "mlflow"]
 Show = Callable[[str, int, int, dict[str, float]], None]
-PUBLIC = ("epsilon",)
-"""The only figures of progress that leave the trust boundary."""
+Outside = Callable[[str, int, int, Mapping[str, float]], tuple[str, int, dict[str, float]] | None]
+"""outside(stage, done, total, metrics): what of progress may be told, (stage, step, figures), or None."""
 EVERY_S, PATIENCE_S = 2.0, 10.0
 """A tracker may be a server: not every step is told, and at its end a run waits so long for what is not told yet."""
 EXPERIMENT = "raysyn"
@@ -111,33 +111,26 @@ class Told:
     """A `compute.Show` that tells a tracker, too, from a thread of its own, which no run waits for. The tracker is
     opened with the first figure, so that a command that is refused leaves nothing; one that fails is left alone."""
 
-    def __init__(
-        self, opened: Callable[[], Tracker], show: Show, say: Callable[[str], None], private: Collection[str] = ()
-    ) -> None:
-        """`opened` is the tracker once it knows what the run is; `private` are the stages that touch private images."""
-        self._opened, self._show, self._say, self._private = opened, show, say, private
+    def __init__(self, opened: Callable[[], Tracker], show: Show, say: Callable[[str], None], outside: Outside) -> None:
+        """`opened` is the tracker once it knows what the run is."""
+        self._opened, self._show, self._say, self._outside = opened, show, say, outside
         self._todo: SimpleQueue[Callable[[Tracker], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._told_at, self._epsilon = dict[str, float](), dict[str, float | None]()
+        self._told_at = dict[str, float]()
 
     def __call__(self, stage: str, done: int, total: int, metrics: dict[str, float]) -> None:
         self._show(stage, done, total, metrics)
-        name = stage.partition(":")[0].partition("-")[0]
-        if not total or not self._is_news(name, done, total, metrics):
+        told = self._outside(stage, done, total, metrics)
+        if told is None or not self._is_news(told[0], done, total):
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._tell, daemon=True, name="raysyn-tracker")
             self._thread.start()
-        figures = {"progress": done / total} | {key: metrics[key] for key in PUBLIC if key in metrics}
+        name, step, figures = told
         for figure, value in figures.items():
-            self._todo.put(partial(_one, name=f"{figure}/{name}", value=value, step=done))
+            self._todo.put(partial(_one, name=f"{figure}/{name}", value=value, step=step))
 
-    def _is_news(self, name: str, done: int, total: int, metrics: Mapping[str, float]) -> bool:
-        if name in self._private and done < total:
-            # How long a few steps take would tell how many images were drawn for them, which is secret: where the
-            # epsilon is told anew there have been many.
-            before, self._epsilon[name] = self._epsilon.get(name), metrics.get("epsilon")
-            return self._epsilon[name] != before
+    def _is_news(self, name: str, done: int, total: int) -> bool:
         now = time.monotonic()
         if done < total and now - self._told_at.get(name, -EVERY_S) < EVERY_S:
             return False
@@ -173,7 +166,7 @@ def _first_line(error: Exception) -> str:
 @contextmanager
 def tracked(
     kind: Kind, internal: Path, run: str, facts: Mapping[str, str], show: Show, say: Callable[[str], None],
-    private: Collection[str] = (),
+    outside: Outside,
 ) -> Iterator[Show]:  # fmt: skip
     """`show` that tells a tracker, too, until the block ends; itself where `kind` is none.
 
@@ -182,7 +175,7 @@ def tracked(
         run: what the tracker calls the run.
         facts: what the run is, all of it public.
         say: who is told, once, of a tracker that fails.
-        private: stages that touch private images.
+        outside: what it may be told of progress.
     """
     if kind == "none":
         yield show
@@ -195,7 +188,7 @@ def tracked(
         tracker.about(facts)
         return tracker
 
-    told = Told(opened, show, say, private)
+    told = Told(opened, show, say, outside)
     ended: Ended = "FAILED"
     try:
         yield told

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import pytest
 import ray
 
-from raysyn.compute.doorway import Machines
+from raysyn.compute.doorway import Machines, Watched
 from raysyn.compute.worker import Worker
 from raysyn.on_ray.cluster import OnRay, connect
 from raysyn.on_ray.dashboard import Gauges
@@ -66,6 +66,22 @@ def test_gauges_tell_progress_and_epsilon_and_nothing_measured(storage: str, mon
         ("raysyn_progress", 1.0, ("scans", "utility")),
     ]
     assert len(shown) == 3 and shown[1][3]["loss"] == 0.5, "all is shown where it was"
+
+
+def test_gauges_of_private_stages_tell_neither_shares_nor_the_time_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.util.metrics.Gauge", Recorded)
+    monkeypatch.setattr(Recorded, "told", [])
+    shown: list[tuple[Any, ...]] = []
+    show = Gauges("/runs/scans/internal", Watched(lambda *told: shown.append(told), frozenset(["votes", "finetune"])))
+    for done in (0, 5_000, 12_345):
+        show("votes-1", done, 12_345, {})
+    for step in range(1, 51):
+        show("finetune", step, 50, {"epsilon": float(step)})
+    show("utility", 1, 3, {})
+    progress = [(stage, value) for name, value, (_, stage) in Recorded.told if name == "raysyn_progress"]
+    assert progress == [("votes", 1.0), ("finetune", 0.4), ("finetune", 1.0), ("utility", 1 / 3)]
+    assert {stage for name, _, (_, stage) in Recorded.told if name == "raysyn_epsilon_spent"} == {"finetune"}
+    assert len(shown) == 54, "all is shown where it was"
 
 
 def test_a_cluster_that_is_joined_has_gauges(ray_session: None, tmp_path: Path) -> None:

@@ -183,8 +183,9 @@ def test_what_a_run_was_chosen_among_is_no_part_of_what_it_is(tmp_path: Path) ->
 
     assert "leaderboard" not in " ".join(opened())
     assert choices.chosen("12 runs of a leaderboard") in opened(chosen_among="12 runs of a leaderboard")
-    with pytest.raises(ValueError, match="holds a run with tuned_on = digits, this one has tuned_on = mnist"):
-        opened(tuned_on="mnist")
+    assert choices.tuned("digits; mnist") in opened(tuned_on="digits; mnist")
+    with pytest.raises(ValueError, match="holds a run with seed = 0, this one has seed = 5"):
+        opened(seed=5)
 
 
 @pytest.mark.parametrize("scheme", ["", "fsspec+file://"])

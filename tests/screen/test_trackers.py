@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import raysyn
+from raysyn.compute.doorway import Outside
 from raysyn.methods.tracking import facts, name_of
 from raysyn.screen import trackers
 from raysyn.screen.trackers import Ended, Kind, Show, Told, tracked
@@ -43,9 +44,12 @@ class Hearing:
 def _silent(*_: object) -> None: ...
 
 
+OUTSIDE = Outside(frozenset(["finetune"])).told
+
+
 def test_only_progress_and_epsilon_are_told() -> None:
     tracker, shown = Hearing(), list[Any]()
-    told = Told(lambda: tracker, lambda *what: shown.append(what), _silent)
+    told = Told(lambda: tracker, lambda *what: shown.append(what), _silent, OUTSIDE)
     told("finetune-3fa2: timing ways to compute gradients", 0, 0, {})
     told("finetune-3fa2", 10, 10, MEASURED | {"epsilon": 2.5})
     told.close("FINISHED")
@@ -58,26 +62,13 @@ def test_not_every_step_is_told_but_the_last_is(monkeypatch: pytest.MonkeyPatch)
     clock = [0.0]
     monkeypatch.setattr(trackers.time, "monotonic", lambda: clock[0])
     tracker = Hearing()
-    told = Told(lambda: tracker, _silent, _silent)
+    told = Told(lambda: tracker, _silent, _silent, OUTSIDE)
     for step in range(1, 101):
         clock[0] += 0.1
         told("warmup", step, 100, {})
     told.close("FINISHED")
     steps = [step for _, _, step in tracker.heard]
     assert steps[0] == 1 and steps[-1] == 100 and len(steps) == pytest.approx(10 / trackers.EVERY_S + 1, abs=1)
-
-
-def test_of_a_private_stage_only_steps_of_a_new_epsilon_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long a step took would tell how many images were drawn for it; before the first mark there is no epsilon."""
-    clock = [0.0]
-    monkeypatch.setattr(trackers.time, "monotonic", lambda: clock[0])
-    tracker = Hearing()
-    told = Told(lambda: tracker, _silent, _silent, private=["finetune"])
-    for step in range(1, 101):
-        clock[0] += 10.0
-        told("finetune", step, 100, MEASURED | ({"epsilon": step // 20 / 5} if step >= 20 else {}))
-    told.close("FINISHED")
-    assert [step for name, _, step in tracker.heard if name == "progress/finetune"] == [20, 40, 60, 80, 100]
 
 
 @pytest.mark.parametrize("fails", ["opening", "figure", "close"])
@@ -96,7 +87,7 @@ def test_a_tracker_that_fails_is_left_alone_and_the_run_goes_on(fails: str) -> N
         return Failing()
 
     said, shown = list[str](), list[int]()
-    told = Told(opened, lambda stage, done, total, metrics: shown.append(done), said.append)
+    told = Told(opened, lambda stage, done, total, metrics: shown.append(done), said.append, OUTSIDE)
     for _ in range(3):
         told("warmup", 3, 3, {})
     told.close("FINISHED")
@@ -111,7 +102,7 @@ def test_a_run_does_not_wait_for_a_tracker_that_hangs(monkeypatch: pytest.Monkey
 
     never = threading.Event()
     monkeypatch.setattr(trackers, "PATIENCE_S", 0.2)
-    told, began = Told(Hanging, _silent, _silent), time.monotonic()
+    told, began = Told(Hanging, _silent, _silent, OUTSIDE), time.monotonic()
     for done in range(1, 4):
         told("warmup", done, 3, {})
     told.close("FINISHED")
@@ -155,7 +146,7 @@ def test_a_refused_command_leaves_nothing_of_its_tracker(tmp_path: Path) -> None
 
 @contextmanager
 def _following(kind: Kind, internal: Path) -> Iterator[Show]:
-    with tracked(kind, internal, "scans", {"method": "dp_feta"}, _silent, pytest.fail) as show:
+    with tracked(kind, internal, "scans", {"method": "dp_feta"}, _silent, pytest.fail, OUTSIDE) as show:
         yield show
 
 
