@@ -25,6 +25,12 @@ def put_off_compiler() -> None:
         sys.modules[_NAME] = torch._dynamo = _Later(_NAME)  # type: ignore[assignment]
 
 
+def forget_compiled() -> None:
+    """Forget what the compiler knows of networks, if anybody has asked for it in this process."""
+    if (found := sys.modules.get(_NAME)) is not None and not isinstance(found, _Later):
+        found.reset()
+
+
 class _Later(ModuleType):
     """Answers the two calls that code makes that is not compiled; whatever else is asked of it is the compiler's."""
 

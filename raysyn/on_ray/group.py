@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import sys
 import threading
 import time
 import uuid
@@ -20,6 +19,7 @@ import ray._private.worker
 import ray.exceptions
 
 from raysyn.compute import peak
+from raysyn.compute.compiler import forget_compiled
 from raysyn.on_ray.shares import Shares
 from raysyn.runs.storage import Store, under
 
@@ -27,7 +27,12 @@ from raysyn.runs.storage import Store, under
 ATTEMPTS_AFTER_THE_FIRST = 20
 ASKED_EVERY_S = 0.1
 """How often ranks without work ask for some."""
-ENDS_WITHIN_S = 30.0
+ENDS_WITHIN_S, ABORTS_WITHIN_S = 30.0, 10.0
+"""A group whose ranks do not come home is aborted, and where that is not heard, as Train is waiting for a node that
+does not come, killed."""
+IDLE_S = 30.0
+"""After so long without a stage of training what a group holds is given back: the driver may be at other work, or its
+user at lunch."""
 
 Rank = Callable[[int, int], bytes | None]
 """rank(rank, world_size): the failure of the stage, if any."""
@@ -45,11 +50,29 @@ class Kept:
 
     def __init__(self) -> None:
         self._group: Group | None = None
+        self._lock, self._idle = threading.RLock(), threading.Timer(0.0, self._expire)
 
     def run(
         self, rank: Rank, job: str, name: str, shares: Shares, store: Store, board: Any, look: Look
     ) -> bytes | None:
         """All ranks of a job, in the group there is or in a new one: the failure of the stage, if any."""
+        with self._lock:
+            self._idle.cancel()
+            failure = self._run(rank, job, name, shares, store, board, look)
+            if self._group is not None:
+                self._idle = threading.Timer(IDLE_S, self._expire)
+                self._idle.daemon = True
+                self._idle.start()
+            return failure
+
+    def _expire(self) -> None:
+        with self._lock:
+            if threading.current_thread() is self._idle:  # and no other stage has come meanwhile
+                self.release()
+
+    def _run(
+        self, rank: Rank, job: str, name: str, shares: Shares, store: Store, board: Any, look: Look
+    ) -> bytes | None:
         while True:
             if formed := self._group is None or not self._group.serves(shares, store, board):
                 self.release()
@@ -72,18 +95,20 @@ class Kept:
 
     def release(self, at_once: bool = False, aborted: bool = False) -> None:
         """Give back what the group holds. `at_once` leaves that to the shutdown of Ray that follows."""
-        if (group := self._group) is None:
-            return
-        try:
-            if at_once or aborted:
-                group.end(at_once)
-            else:
-                group.close()
-        except BaseException:  # interrupted
-            group.end(at_once=True)
-            raise
-        finally:
-            self._group = None
+        with self._lock:
+            self._idle.cancel()
+            if (group := self._group) is None:
+                return
+            try:
+                if at_once or aborted:
+                    group.end(at_once)
+                else:
+                    group.close()
+            except BaseException:  # interrupted
+                group.end(at_once=True)
+                raise
+            finally:
+                self._group = None
 
 
 KEPT = Kept()
@@ -136,7 +161,7 @@ class Group:
 
     def close(self) -> None:
         """Send the ranks home, and wait until what they held is free."""
-        until = time.monotonic() + ENDS_WITHIN_S
+        until = time.monotonic() + ABORTS_WITHIN_S
         while self._thread.is_alive() and time.monotonic() < until:
             self._hand("", [])
             self._thread.join(ASKED_EVERY_S)
@@ -146,19 +171,28 @@ class Group:
         """Have the thread come back from Ray Train: where Ray is shut down under it, it ends the process, with status
         1. `at_once` leaves to that shutdown what the group holds."""
         self._board.forget_group.remote(self._key)
-        if not self._thread.is_alive():
-            return
-        job = ray.get_runtime_context().get_job_id()
-        core: Any = ray._private.worker.global_worker.core_worker  # type: ignore[attr-defined]
-        with suppress(ray.exceptions.RayError):
-            for actor, about in ray._private.state.actors(job_id=ray.JobID.from_hex(job)).items():  # type: ignore[attr-defined]
-                if about["ActorClassName"] == "TrainController" and about["State"] != "DEAD":
-                    controller = ray.ActorID.from_hex(actor)  # type: ignore[attr-defined]
-                    if at_once:
-                        core.kill_actor(controller, True)
-                    else:
-                        core.get_actor_handle(controller).abort.remote()
-        self._thread.join(5.0 if at_once else ENDS_WITHIN_S)
+        began, core = time.monotonic(), ray._private.worker.global_worker.core_worker  # type: ignore[attr-defined]
+        asked, aborts_within = set[str](), 1.0 if at_once else ABORTS_WITHIN_S
+        # Looked for again and again: one that has only just been made is not there yet.
+        while self._thread.is_alive() and time.monotonic() - began < ENDS_WITHIN_S:
+            with suppress(ray.exceptions.RayError):
+                for actor in _controllers():
+                    handle = ray.ActorID.from_hex(actor)  # type: ignore[attr-defined]
+                    if time.monotonic() - began > aborts_within:
+                        core.kill_actor(handle, True)
+                    elif actor not in asked:
+                        asked.add(actor)
+                        core.get_actor_handle(handle).abort.remote()
+            self._thread.join(0.5)
+
+
+def _controllers() -> list[str]:
+    """Ray Train's, of this driver, that live."""
+    job = ray.get_runtime_context().get_job_id()
+    found = ray._private.state.actors(job_id=ray.JobID.from_hex(job))  # type: ignore[attr-defined]
+    return [
+        actor for actor, one in found.items() if one["ActorClassName"] == "TrainController" and one["State"] != "DEAD"
+    ]
 
 
 def serve(board: Any, key: str) -> None:
@@ -214,8 +248,7 @@ def _tidy() -> None:
     """Give back what a job has left in this process: memory, and what the compiler knows of its networks."""
     import torch
 
-    if "torch._dynamo" in sys.modules:
-        torch._dynamo.reset()
+    forget_compiled()
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -21,7 +21,7 @@ from raysyn.compute.peak import held
 from raysyn.compute.worker import Worker
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.shares import Shares
-from raysyn.runs.storage import REACH, Store
+from raysyn.runs.storage import Store
 
 ASKED_EVERY_S = 5.0
 """How often ranks ask whether one of their nodes is about to be taken away."""
@@ -137,7 +137,7 @@ def run_rank(
             return None
         f, args = ray.get(call[0])
         worker.doing("")  # it is there
-        _check_reach(store, job)
+        _check_reach(store, name, job)
         answer = f(worker, *args)
         if worker.rank == 0:
             store[f"answers/{name}.pt"] = answer
@@ -157,10 +157,16 @@ def run_rank(
         ray.get(worker.account())
 
 
-def _check_reach(store: Store, job: str) -> None:
+def mark(name: str) -> str:
+    """What the driver writes for the ranks of a stage to look for; each stage has its own, as another program may
+    train beside this one with the same storage."""
+    return f"reach/{name}.pt"
+
+
+def _check_reach(store: Store, name: str, job: str) -> None:
     """ValueError where this node does not see what the driver wrote: found now, not when the answer is fetched."""
     until = time.monotonic() + REACHED_WITHIN_S
-    while REACH not in store or store[REACH] != job:
+    while mark(name) not in store or store[mark(name)] != job:
         if time.monotonic() < until:  # a node may remember for some seconds how a network's folder was
             time.sleep(0.5)
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ _DEAD = autoscaler_pb2.NodeStatus.Value("DEAD")  # type: ignore[attr-defined]
 
 ANSWERS_WITHIN_S, SPEAKS_WITHIN_S = 60.0, 5.0
 """An autoscaler answers; one that has never spoken is not there."""
+GIVEN_WAY_S = 15.0
+"""For so long another driver's question goes before ours; longer than its answer takes."""
 
 Bundle = Mapping[str, float]
 """Resources that are needed together on one node."""
@@ -49,12 +51,21 @@ class Growth:
     """Of the cluster's state, which counts up."""
     seen: int
     """The version that the autoscaler has answered to; 0 where there is none."""
+    constraints: Sequence[tuple[Bundle, int]] = ()
+    """What somebody wants the cluster to have room for just now, and how often."""
 
-    def never(self, bundle: Bundle) -> bool:
-        """Whether no node has as much as this, and none is coming or, by an autoscaler, may come."""
+    def never(self, bundle: Bundle, count: int = 1) -> bool:
+        """Whether nodes have no room for so many of these, and none is coming or, by an autoscaler, may come."""
         if self.seen and (self.starting or not any(_same(one, bundle) for one in self.unplaced)):
             return False
-        return not any(all(node.get(kind, 0) >= value for kind, value in bundle.items()) for node in self.largest)
+        return self.room(bundle) < count
+
+    def room(self, bundle: Bundle) -> int:
+        """For how many of these nodes have room, were they not busy."""
+        return sum(
+            min((int(node.get(kind, 0) / value + 1e-9) for kind, value in bundle.items() if value), default=1)
+            for node in self.largest
+        )
 
 
 def growth() -> Growth:
@@ -74,20 +85,36 @@ def growth() -> Growth:
         refused=[dict(one.resources_bundle) for one in kept],
         version=here.cluster_resource_state_version,
         seen=auto.last_seen_cluster_resource_state_version,
+        constraints=[
+            (dict(one.request.resources_bundle), one.count)
+            for some in here.cluster_resource_constraints
+            for one in some.resource_requests
+        ],
     )
 
 
 def may_have(bundle: Bundle, count: int) -> bool:
     """Whether the cluster has or will have `count` of these: asks its autoscaler, which begins to start them if so."""
     asked = {kind: value for kind, value in bundle.items() if value}
-    _gcs().request_cluster_resource_constraint([asked], [{}], [count], timeout_s=10)
+
+    def ask() -> int:
+        _gcs().request_cluster_resource_constraint([asked], [{}], [count], timeout_s=10)
+        return growth().version
+
     try:
-        before, begun = growth().version, time.monotonic()
+        before, begun, another_since = ask(), time.monotonic(), 0.0
         while True:
-            now = growth()
-            if now.seen > before:
-                return not any(_same(one, bundle) for one in now.refused)
-            if time.monotonic() - begun > (ANSWERS_WITHIN_S if now.seen else SPEAKS_WITHIN_S):
+            now, at = growth(), time.monotonic()
+            if (asked, count) in now.constraints:
+                another_since = 0.0
+                if now.seen > before:
+                    return not any(_same(one, bundle) for one in now.refused)
+            elif now.constraints and (not another_since or at - another_since < GIVEN_WAY_S):
+                # There is room for one question, and another driver has put its own: it goes first.
+                another_since = another_since or at
+            else:
+                before, another_since = ask(), 0.0
+            if at - begun > (ANSWERS_WITHIN_S if now.seen else SPEAKS_WITHIN_S):
                 return False
             time.sleep(0.5)
     finally:
@@ -97,11 +124,13 @@ def may_have(bundle: Bundle, count: int) -> bool:
 class Watch:
     """Called while work is waited for: what progress shows of the cluster, looked up every few seconds.
 
-    Raises RuntimeError where what the `name` stage asks for, a `bundle` each, can never be scheduled.
+    Raises RuntimeError where what the `name` stage asks for, a `bundle` each and `count` of them at the same time, can
+    never be scheduled.
     """
 
-    def __init__(self, name: str, bundle: Bundle) -> None:
+    def __init__(self, name: str, bundle: Bundle, count: int = 1) -> None:
         self._name, self._bundle = name, {kind: value for kind, value in bundle.items() if value}
+        self._count = count
         self._looked_at, self._never_since = time.monotonic(), 0.0
         self._told: dict[str, float] = {}
 
@@ -115,16 +144,18 @@ class Watch:
             found = growth()
         except ray.exceptions.RayError:
             return self._told  # The head is busy: progress is worth no failure.
-        if not found.never(self._bundle):
+        if not found.never(self._bundle, self._count):
             self._never_since = 0.0
         elif not self._never_since:
             self._never_since = now
         elif now - self._never_since > (PATIENCE_S if found.seen else PATIENCE_WITHOUT_S):
             added = "and none that the cluster's autoscaler may add" if found.seen else "nor has come back meanwhile"
+            times = f"{self._count} times " if self._count > 1 else ""
+            room = f", where there is room for {found.room(self._bundle)}" if self._count > 1 else ""
             raise RuntimeError(
-                f"{self._name} asks for {words(self._bundle)} at a time, which no node has {added}; "
+                f"{self._name} asks for {times}{words(self._bundle)} at a time, which no node has {added}{room}; "
                 f"what is there: {words(ray.cluster_resources())}. Ask for less "
-                "(--on.cpus-per-worker, --on.gpus-per-worker, --on.gpus-per-unit), or change the cluster"
+                "(--on.workers, --on.cpus-per-worker, --on.gpus-per-worker, --on.gpus-per-unit), or change the cluster"
             )
         grows = found.nodes > 1 or found.starting or not found.nodes
         self._told = {"nodes": found.nodes, "starting": found.starting, "waiting": found.waiting} if grows else {}

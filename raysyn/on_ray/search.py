@@ -31,6 +31,7 @@ LOSSES = 20
 """Times that a trial goes on from its last state after its process or node was lost; an error of its own ends it."""
 
 
+HANDED_EVERY_S, ASKED_EVERY_S = 3.0, 0.1
 FAILED = "failed"
 """In a trial's last report: the traceback that ended it."""
 
@@ -41,8 +42,8 @@ class Trials:
     def __init__(
         self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any, gpus: float, board: Any
     ) -> None:
-        self._space, self._search, self._name = space, search, name
-        self._common, self._resources = (f, shared, name, search.metric, board), {"cpu": 1, "gpu": gpus}
+        self._space, self._search, self._name, self._board = space, search, name, board
+        self._common, self._resources = (f, shared), {"cpu": 1, "gpu": gpus}
 
     def run(self, store: Store, show: Show) -> list[Outcome]:
         """Every trial's outcome, best first; what an earlier driver has finished is not done again.
@@ -56,7 +57,14 @@ class Trials:
         if len(ended) == self._total:
             show(self._name, self._total, self._total, {})
             return ranked(ended)
-        trial = tune.with_parameters(run_trial, common=(*self._common, store.root))
+        # By the board: what Tune is given with a function, Ray would keep until the driver ends, and private images
+        # are among it.
+        common = Common(self._board, f"{self._name}-{uuid.uuid4().hex}", [ray.put(self._common)])
+        told = (self._name, self._search.metric, self._board, common.key, store.root)
+
+        def trial(config: Mapping[str, Any]) -> None:
+            run_trial(config, *told)
+
         trial.__name__ = called(self._name).replace(" ", "-")  # of the actors, and with a number of the trials
         trainable = tune.with_resources(trial, self._resources)
         bundle = {"CPU": float(self._resources["cpu"]), "GPU": float(self._resources["gpu"])}
@@ -66,9 +74,11 @@ class Trials:
             storage_path=under(store.root, "ray"),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=LOSSES),
-            callbacks=[_Progress(show, Watch(self._name, bundle), note, self._name, self._search, ended, self._total)],
+            callbacks=[
+                _Progress(show, Watch(self._name, bundle), common, note, self._name, self._search, ended, self._total)
+            ],
         )
-        with warnings.catch_warnings():
+        with common, warnings.catch_warnings():
             # Tune's own use of what Ray and Optuna deprecate: not for our user to mend.
             warnings.simplefilter("ignore")
             results = tune.Tuner(
@@ -145,9 +155,39 @@ def _plain(value: Any, values: Any) -> Any:
     return value
 
 
-def run_trial(config: Mapping[str, Any], common: tuple[Any, ...]) -> None:
+class Common:
+    """What all trials of a search are given, held by the board while the block lasts."""
+
+    def __init__(self, board: Any, key: str, work: list[Any]) -> None:
+        self.key, self._board, self._work, self._handed_at = key, board, work, 0.0
+
+    def __enter__(self) -> Common:
+        self.hand()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._board.forget_group.remote(self.key)
+        self._work = []
+
+    def hand(self) -> None:
+        """Again and again: a board that is started again has forgotten."""
+        if (now := time.monotonic()) - self._handed_at > HANDED_EVERY_S and self._work:
+            self._handed_at = now
+            self._board.hand.remote(self.key, self.key, self._work)
+
+
+def given(board: Any, key: str) -> Any:
+    """What `Common` holds, in a worker."""
+    while True:
+        _, work = ray.get(board.handed.remote(key, 0, ""))
+        if work:
+            return ray.get(work[0])
+        time.sleep(ASKED_EVERY_S)
+
+
+def run_trial(config: Mapping[str, Any], name: str, metric: str, board: Any, key: str, root: str) -> None:
     """One trial, in a worker process that may have run others before."""
-    f, shared, name, metric, board, root = common
+    f, shared = given(board, key)
     params, store = dict(config.get("params", config)), Store(root)
     settle(1)
     if (file := trial_file(name, params)) not in store:
@@ -171,10 +211,10 @@ class _Progress(tune.Callback):
     """Draws how many trials have ended and the best figure so far, and has the ended ones noted."""
 
     def __init__(
-        self, show: Show, watch: Watch, note: Callable[[Mapping[str, Any], Mapping[str, Any]], None], name: str,
-        search: Search, ended: Sequence[Outcome], total: int,
+        self, show: Show, watch: Watch, common: Common, note: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
+        name: str, search: Search, ended: Sequence[Outcome], total: int,
     ) -> None:  # fmt: skip
-        self._show, self._watch, self._note = show, watch, note
+        self._show, self._watch, self._common, self._note = show, watch, common, note
         self._name, self._metric, self._before, self._total = name, search.metric, len(ended), total
         scores = [*(score for _, score in search.known), *(one.score for one in ended)]
         self._best, self._cluster = max(scores, default=-math.inf), dict[str, float]()
@@ -187,6 +227,7 @@ class _Progress(tune.Callback):
         self._tell(trials, set())
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        self._common.hand()
         before, self._cluster = self._cluster, self._watch()
         if self._cluster != before:
             self._tell(trials, set())

@@ -15,10 +15,10 @@ from raysyn.compute.doorway import Show
 from raysyn.on_ray.dashboard import called
 from raysyn.on_ray.fan_out import first_line
 from raysyn.on_ray.group import ATTEMPTS_AFTER_THE_FIRST, KEPT, Look, Rank
-from raysyn.on_ray.rank import raise_portable, run_rank
+from raysyn.on_ray.rank import mark, raise_portable, run_rank
 from raysyn.on_ray.scaling import Watch
 from raysyn.on_ray.shares import Shares
-from raysyn.runs.storage import REACH, Store
+from raysyn.runs.storage import Store
 
 SHORT_OF_MEMORY = 3
 CALLS_OF_A_PROCESS = 1
@@ -44,9 +44,9 @@ def run(
     answer = f"answers/{name}.pt"
     if answer not in store:
         job, call = f"{name}-{uuid.uuid4().hex}", ray.put((f, args))
-        store[REACH] = job
+        store[mark(name)] = job
         rank = partial(run_rank, [call], job=job, name=name, shares=shares, store=store, board=board)
-        watch = Watch(name, {"CPU": float(shares.cpus), "GPU": shares.gpus})
+        watch = Watch(name, {"CPU": float(shares.cpus), "GPU": shares.gpus}, shares.workers)
         asked = f"{shares.workers} workers are starting" if shares.workers > 1 else "a worker is starting"
         look = _Display(board, job, name, show, watch, asked)
         look()
@@ -65,13 +65,13 @@ def _in_a_task(rank: Rank, name: str, shares: Shares, look: Look) -> bytes | Non
     beside its ranks."""
 
     # Started again here: Ray itself would do so for ever where memory runs out.
-    @ray.remote(num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=0, max_calls=CALLS_OF_A_PROCESS)
-    def task() -> bytes | None:
-        return rank(0, 1)
-
+    remote: Any = ray.remote(
+        num_cpus=shares.cpus, num_gpus=shares.gpus, max_retries=0, max_calls=CALLS_OF_A_PROCESS
+    )  # fmt: skip
+    task = remote(_alone)
     lost = short = 0
     while True:
-        answer = task.options(name=called(name)).remote()
+        answer = task.options(name=called(name)).remote(rank)
         while not ray.wait([answer], timeout=0.25)[0]:
             look()
         look()
@@ -88,13 +88,18 @@ def _in_a_task(rank: Rank, name: str, shares: Shares, look: Look) -> bytes | Non
                 raise RuntimeError(f"{name}: workers were lost too often: {last}") from error
 
 
+def _alone(rank: Rank) -> bytes | None:
+    # Given, and no part of the function: what that refers to, private images, Ray would keep until the driver ends.
+    return rank(0, 1)
+
+
 class _Display:
-    """Draws what rank 0 has told the board of one job, when it is news; before that, what the cluster waits for.
-    Answers with what any rank has failed with."""
+    """Draws what rank 0 has told the board of one job, when it is news; before that, what the cluster waits for, and
+    after it, too, as where a node was lost. Answers with what any rank has failed with."""
 
     def __init__(self, board: Any, job: str, name: str, show: Show, watch: Watch, asked: str) -> None:
         self._board, self._job, self._name, self._show, self._watch = board, job, name, show, watch
-        self._asked, self._last = asked, None
+        self._asked, self._last, self._awaited = asked, None, dict[str, float]()
 
     def __call__(self) -> bytes | None:
         cluster = self._watch()
@@ -104,8 +109,9 @@ class _Display:
             told, _, failure = ray.get(self._board.read.remote(self._job), timeout=5)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
             return None  # The board is being restarted: progress is worth no failure.
-        if told and told != self._last:
-            self._last = told
-            what, *counted = told
-            self._show(f"{self._name}: {what}" if what else self._name, *counted)
+        awaited = {what: cluster[what] for what in ("starting", "waiting") if cluster.get(what)}
+        if told and (told, awaited) != (self._last, self._awaited):
+            self._last, self._awaited = told, awaited
+            what, done, total, metrics = told
+            self._show(f"{self._name}: {what}" if what else self._name, done, total, metrics | awaited)
         return failure

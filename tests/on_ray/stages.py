@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 
 from raysyn.compute.searches import Between, Search
@@ -124,3 +127,22 @@ def wait(worker: Worker, folder: Path) -> None:
     """Say that it has begun, and go on for longer than any test."""
     leave_trace(folder, "waiting")
     time.sleep(600)
+
+
+def size_of(worker: Worker, array: np.ndarray) -> int:
+    """How many numbers the stage was given."""
+    return int(array.size)
+
+
+def objects() -> set[str]:
+    """What Ray's object store holds for this driver, or would."""
+    gc.collect()
+    return set(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """AssertionError where it never does."""
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)

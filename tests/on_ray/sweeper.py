@@ -14,7 +14,10 @@ import torch
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.searches import Search
 from raysyn.compute.worker import Worker
+from raysyn.on_ray import group
 from raysyn.on_ray.cluster import connect
+
+group.IDLE_S = 5.0  # what a group holds is given back while the driver is at other work
 
 
 def unit(item: int, shared: tuple[str, float]) -> dict[str, Any]:

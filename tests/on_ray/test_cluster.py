@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import stat
@@ -12,6 +13,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.fs
@@ -260,6 +262,88 @@ def test_a_node_that_does_not_come_back_is_missed_after_a_while(monkeypatch: pyt
     clock[0] = 700.0
     assert fits() == {}
     with pytest.raises(RuntimeError, match=r"finetune asks for 1 CPUs and 1 GPUs .* no node has nor has come back"):
+        watch()
+
+
+class Autoscaler:
+    """Keeps one question, of whoever asked last, and answers it when it looks, once in 5 s."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, refuses: Any = None) -> None:
+        self.kept, self.version, self.seen, self.answered = list[Any](), 1, 0, list[Any]()
+        self.clock, self.refuses, self.others = 0.0, refuses, dict[float, list[Any]]()
+        gcs = SimpleNamespace(request_cluster_resource_constraint=self.ask)
+        monkeypatch.setattr(scaling, "growth", self.growth)
+        monkeypatch.setattr(scaling, "_gcs", lambda: gcs)
+        monkeypatch.setattr(scaling.time, "sleep", self.sleep)
+        monkeypatch.setattr(scaling.time, "monotonic", lambda: self.clock)
+
+    def ask(self, bundles: list[Any], _: Any, counts: list[int], timeout_s: float) -> None:
+        self.kept, self.version = list(zip(bundles, counts, strict=True)), self.version + 1
+
+    def growth(self) -> Growth:
+        self.version += 1
+        refused = [bundle for bundle, _ in self.answered if bundle == self.refuses]
+        return Growth(nodes=1, starting=0, waiting=0, unplaced=[], largest=[], refused=refused, version=self.version,
+                      seen=self.seen, constraints=list(self.kept))  # fmt: skip
+
+    def sleep(self, seconds: float) -> None:
+        self.clock += seconds
+        if self.clock % 5 == 0:
+            self.seen, self.answered = self.version, list(self.kept)
+        if self.clock in self.others:
+            self.kept = self.others[self.clock]
+
+
+WANTED = {"CPU": 2.0, "GPU": 1.0}
+
+
+@pytest.mark.parametrize(
+    "others", [{}, {4.5: [], 9.5: []}, {4.5: [({"CPU": 1.0}, 5)], 11.0: []}, {4.5: [({"CPU": 1.0}, 5)]}]
+)
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_question_that_another_driver_has_overwritten_is_asked_again(
+    refused: bool, others: dict[float, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the other one has had its answer: two that overwrite each other have none."""
+    one = Autoscaler(monkeypatch, refuses=WANTED if refused else None)
+    one.others = others
+    assert scaling.may_have(WANTED, 3) is not refused
+    assert one.kept == [], "nothing is wanted any more"
+    assert one.clock <= 5 + 5 * len(others) + (20 if list(others) == [4.5] else 5)
+
+
+def test_a_question_that_lay_there_is_not_taken_for_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that was killed has left it; and there may be no autoscaler."""
+    one = Autoscaler(monkeypatch, refuses=WANTED)
+    one.kept = [(WANTED, 3)]
+    assert not scaling.may_have(WANTED, 3)
+    alone = Autoscaler(monkeypatch)
+    alone.kept = [(WANTED, 3)]
+    monkeypatch.setattr(scaling.time, "sleep", lambda seconds: setattr(alone, "clock", alone.clock + seconds))
+    assert not scaling.may_have(WANTED, 3) and alone.clock < 10
+
+
+def test_a_group_whose_cluster_has_shrunk_for_good_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with room for one worker is there; the other one has gone, or the autoscaler may add no more of them."""
+    bundle = {"CPU": 2.0, "GPU": 1.0}
+    node = {"CPU": 5.0, "GPU": 1.0, "memory": 9.0}
+    now = Growth(nodes=1, starting=0, waiting=1, unplaced=[], largest=[node], refused=[], version=1, seen=0)
+    assert (now.room(bundle), now.room({"CPU": 2.0, "GPU": 0.0}), now.room({"GPU": 0.5})) == (1, 2, 2)
+    assert now.never(bundle, 2) and not now.never(bundle)
+    assert not dataclasses.replace(now, largest=[node, node]).never(bundle, 2)
+    grows = dataclasses.replace(now, seen=1)
+    assert not grows.never(bundle, 2)  # busy, or to be added
+    assert dataclasses.replace(grows, unplaced=[bundle]).never(bundle, 2)
+    assert not dataclasses.replace(grows, unplaced=[bundle], starting=1).never(bundle, 2)
+    clock = [0.0]
+    monkeypatch.setattr(scaling, "growth", lambda: now)
+    monkeypatch.setattr(scaling.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(ray, "cluster_resources", lambda: node)
+    watch = Watch("finetune", bundle, 2)
+    for clock[0] in (10.0, 600.0):
+        watch()
+    clock[0] = 700.0
+    with pytest.raises(RuntimeError, match=r"asks for 2 times 2 CPUs and 1 GPUs .* where there is room for 1; what is"):
         watch()
 
 

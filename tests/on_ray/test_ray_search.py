@@ -25,6 +25,7 @@ def test_a_grid_tells_of_errors_and_goes_on_to_try_everything_though_a_worker_is
     told: list[tuple[Any, ...]] = []
     space, search = {"x": [0.25, 0.9]}, Search(metric="score", reports=9)
     compute = OnRay(MACHINES, f"{scheme}{tmp_path}/store", lambda *all_: told.append(all_))
+    before = stages.objects()
     # An error ends its trial at once.
     failed = r"grid: 2 trials failed, the first, of \{.*in strike\n.*stage\.rate is 3: choose less"
     with one_trial_at_a_time(), pytest.raises(RuntimeError, match=f"(?s){failed}"):
@@ -40,6 +41,8 @@ def test_a_grid_tells_of_errors_and_goes_on_to_try_everything_though_a_worker_is
     assert begun(tmp_path) == ["0", "0", "5", "5", "7"]
     reports = len(list(tmp_path.glob("report.*")))
     assert reports == 2 * 9
+    # What the trials were given, private images among it, has gone with them, of the search that failed too.
+    stages.wait_until(lambda: stages.objects() <= before)
     # The dashboard names actors and trials as Tune names the folders of the trials.
     assert len(list(tmp_path.glob("store/ray/grid-*/raysyn-grid_*"))) == 2 * 2
     # Answered from storage; and alike without Ray.

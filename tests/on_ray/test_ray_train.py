@@ -7,7 +7,11 @@ import signal
 import time
 import uuid
 from pathlib import Path
+from threading import Event, Thread
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import ray
 import stages
@@ -17,7 +21,7 @@ from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
 from raysyn.on_ray import group, rank, train
 from raysyn.on_ray.cluster import OnRay
-from raysyn.runs.storage import REACH, Store
+from raysyn.runs.storage import Store
 
 # Generous, for machines that are busy with something else.
 pytestmark = pytest.mark.timeout(600)
@@ -75,15 +79,107 @@ def test_two_workers_give_the_answer_of_one_process(
     assert torch.equal(local["weights"], answer["weights"]) and starts(tmp_path, 0) == [0, stages.STEPS]
 
 
+def test_what_a_stage_was_given_goes_with_it(ray_session: None, tmp_path: Path) -> None:
+    """Private images, and the secret of their noise: Ray keeps what a function refers to until the driver ends."""
+    compute, before = OnRay(Machines(workers=1, gpus_per_worker=0), tmp_path / "store"), stages.objects()
+    seen = compute.once(stages.size_of, np.zeros(1_000_000), name="size")
+    assert seen == 1_000_000
+    stages.wait_until(lambda: stages.objects() <= before)
+
+
+class FakeGroup:
+    """Answers and ends at once, and notes it."""
+
+    told: ClassVar[list[str]] = []
+
+    def __init__(self, *_: Any) -> None:
+        self.told.append("formed")
+
+    def serves(self, *_: Any) -> bool:
+        return True
+
+    def run(self, *_: Any) -> None:
+        self.told.append("run")
+
+    def close(self) -> None:
+        self.told.append("closed")
+
+    def end(self, at_once: bool) -> None:
+        self.told.append("ended")
+
+
+def test_a_group_without_work_is_given_back_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "Group", FakeGroup)
+    monkeypatch.setattr(FakeGroup, "told", [])
+    monkeypatch.setattr(group, "IDLE_S", 60.0)
+    kept, stage = group.Kept(), ("job", "name", None, None, None, None)
+    for _ in range(2):
+        assert kept.run(lambda *_: None, *stage) is None  # type: ignore[arg-type]
+    assert FakeGroup.told == ["formed", "run", "run"]
+    monkeypatch.setattr(group, "IDLE_S", 0.05)
+    kept.run(lambda *_: None, *stage)  # type: ignore[arg-type]
+    stages.wait_until(lambda: FakeGroup.told[4:] == ["closed"])
+    kept.run(lambda *_: None, *stage)  # type: ignore[arg-type]
+    assert FakeGroup.told[5:7] == ["formed", "run"]
+    kept.release()
+    kept.release()
+    time.sleep(0.2)
+    assert FakeGroup.told[7:] == ["closed"]
+    # One whose time is over while the next stage runs takes nothing away.
+    for _ in range(2):
+        with kept._lock:
+            kept.run(lambda *_: None, *stage)  # type: ignore[arg-type]
+            time.sleep(0.2)
+            monkeypatch.setattr(group, "IDLE_S", 60.0)
+            kept.run(lambda *_: None, *stage)  # type: ignore[arg-type]
+    time.sleep(0.2)
+    assert FakeGroup.told[8:] == ["formed", "run", "run", "run", "run"]
+    kept.release()
+    del FakeGroup.told[8:]
+    assert FakeGroup.told[7:] == ["closed"]
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_a_controller_that_does_not_hear_is_killed_also_one_that_is_only_just_there(
+    hears: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray Train hears nothing while it waits for a node that does not come; and a driver whose thread is still in it
+    ends with status 1 when Ray is shut down."""
+    over, told, looks = Event(), list[str](), iter([[], ["aa"], ["aa"]])
+
+    def abort() -> None:
+        told.append("abort")
+        if hears:
+            over.set()
+
+    def kill(actor: Any, no_restart: bool) -> None:
+        told.append("kill")
+        over.set()
+
+    handle = SimpleNamespace(abort=SimpleNamespace(remote=abort))
+    core = SimpleNamespace(get_actor_handle=lambda actor: handle, kill_actor=kill)
+    monkeypatch.setattr(group, "_controllers", lambda: next(looks, ["aa"]))
+    monkeypatch.setattr(group, "ABORTS_WITHIN_S", 1.2)
+    monkeypatch.setattr(ray, "ActorID", SimpleNamespace(from_hex=lambda actor: actor))
+    monkeypatch.setattr(ray._private.worker, "global_worker", SimpleNamespace(core_worker=core))
+    one = group.Group.__new__(group.Group)
+    one._key, one._board = "key", SimpleNamespace(forget_group=SimpleNamespace(remote=told.append))
+    one._thread = Thread(target=over.wait, daemon=True)
+    one._thread.start()
+    one.end(at_once=False)
+    assert not one._thread.is_alive() and told == ["key", "abort", *([] if hears else ["kill"])]
+
+
 def test_storage_that_a_worker_does_not_share_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank, "REACHED_WITHIN_S", 0.0)
     store = Store(tmp_path)
     with pytest.raises(ValueError, match=r"on\.storage is .* does not share with the driver"):
-        rank._check_reach(store, "job-2")
-    store[REACH] = "job-1"
-    rank._check_reach(store, "job-1")
+        rank._check_reach(store, "warmup", "job-2")
+    store[rank.mark("warmup")] = "job-1"
+    store[rank.mark("finetune")] = "job-3"  # of another program
+    rank._check_reach(store, "warmup", "job-1")
     with pytest.raises(ValueError, match="every node reaches"):
-        rank._check_reach(store, "job-2")
+        rank._check_reach(store, "warmup", "job-2")
 
 
 @pytest.mark.slow
