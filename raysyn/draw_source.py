@@ -119,7 +119,7 @@ def source(run: str) -> Source:
         about, signed = json.loads(written), parsed(certified.decode())
         if about["method"].startswith(DRAWN):
             raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
-        _refuse_refuted(run)
+        _refuse_refuted(run, run)
         method, preset = _made_by(run, about)
         if about["config"].get("method_source") != source_of(method.run).get("method_source"):
             raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
@@ -134,10 +134,10 @@ def source(run: str) -> Source:
     )  # fmt: skip
 
 
-def _refuse_refuted(run: str) -> None:
-    """ValueError where the run has not ended, or its canaries have shown more than its certificate says."""
+def _refuse_refuted(run: str, folder: str) -> None:
+    """ValueError where the run in a folder has not ended, or its canaries have shown more than its certificate says."""
     try:
-        report = read_bytes(run, REPORT_JSON)
+        report = read_bytes(folder, REPORT_JSON)
     except FileNotFoundError as error:
         raise ValueError(f"run is {run}, which holds no finished run: {NOT_ENDED}") from error
     with _whole(run, f"whose {REPORT_JSON} is damaged"):
@@ -160,7 +160,10 @@ def _whole(run: str, fault: str) -> Iterator[None]:
 
 
 def _of_release(run: str, release: Path) -> Source:
-    """The same of a release that holds what it was drawn from."""
+    """The same of a release that holds what it was drawn from; of one that lies in its run's folder, if that ended
+    well."""
+    if ((around := release.resolve().parent) / REPORT_JSON).is_file():
+        _refuse_refuted(run, str(around))
     files = [release / name for name in (network.WEIGHTS, network.ABOUT)]
     if not all(file.is_file() for file in files):
         raise ValueError(

@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.worker import best_device
@@ -126,7 +127,7 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     typed = [*_source_words(data, own), *_budget_words(config), *_account_words(flags.budget), *made.words()[2:]]
     typed += _public_words(config) if made.method in WITH_PUBLIC else []
     typed += _written_words(config)
-    told = {"tuned-on": config.tuned_on, "chosen-among": config.chosen_among}
+    told = {"tuned-on": tuned_on(source, config), "chosen-among": config.chosen_among}
     typed += [f"--{name}={words}" for name, words in told.items() if words is not None]
     typed += [f"--out={flags.out}", *(["--seed", str(config.seed)] if config.seed else [])]
     command = cli.read(
@@ -137,6 +138,15 @@ def pick(source: str, words: Sequence[str]) -> Picked:
         entry=entry, command=command, words=(made.method, made.preset, *typed), case=case, choice=choice, images=n,
         unit=unit,
     )  # fmt: skip
+
+
+def tuned_on(source: str, config: Config) -> str | None:
+    """By whose results settings were found: what the user says, and this set itself where the table is of it and a
+    method was picked by the table."""
+    name = source if source in PRIVATE_NAMES else Path(source).stem
+    by_table = config.method is None and name in {cell.data for cell in cells()}
+    table = f"{name}, by whose results among others raysyn auto picks a method" if by_table else None
+    return "; ".join(filter(None, [config.tuned_on, table])) or None
 
 
 def begun(out: str) -> str | None:

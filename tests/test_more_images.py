@@ -205,6 +205,22 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
         more_images.source(str(finished)).answer("warmup")
 
 
+def test_nothing_is_drawn_from_what_canaries_have_refuted(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither from the run nor from its release, which has a network and a certificate that holds."""
+    run = tmp_path / "refuted"
+    shutil.copytree(finished, run)
+    place = run / "internal/report.json"
+    report = json.loads(place.read_text())
+    report["attacks"]["audit"] = {"refuted": True, "sentence": "it shows more"}
+    place.write_text(json.dumps(report))
+    (run / "release/network.safetensors").touch()
+    for what in (run, run / "release"):
+        told = said(capsys, "draw", str(what), "--out", str(tmp_path / "new"), *HERE, status=2)
+        assert f"run is {what}, whose canaries refute its certificate: nothing may be drawn from it" in told
+
+
 def classes_anew(run: Path, **changes: Any) -> None:
     """Other classes in its configuration than those of the run."""
     place = run / "internal/run.json"

@@ -115,6 +115,23 @@ def test_flags_reach_the_run(tmp_path: Path) -> None:
     assert config.release.layout == ("folder", "webdataset") and config.release.network
 
 
+def test_a_method_picked_by_results_on_these_very_images_is_declared(tmp_path: Path) -> None:
+    """The table that `auto` picks by has accuracies on real test images of some sets."""
+    pixels, labels = np.random.default_rng(0).integers(0, 256, (300, 8, 8), np.uint8), np.arange(300) % 2
+    for name in ("fashion_mnist", "scans"):
+        np.savez(tmp_path / f"{name}.npz", train_images=pixels, train_labels=labels, test_images=pixels,
+                 test_labels=labels)  # fmt: skip
+    words = ["--epsilon=3", "--budget.account=none", "--out", str(tmp_path / "run")]
+
+    def declared(name: str, *more: str) -> str:
+        return str(own_data.pick(str(tmp_path / f"{name}.npz"), [*words, *more]).command.config.tuned_on)
+
+    by_table = "; fashion_mnist, by whose results among others raysyn auto picks a method"
+    assert declared("fashion_mnist").endswith(by_table)
+    assert declared("fashion_mnist", "--tuned-on=mine").endswith(f"; mine{by_table}")
+    assert by_table not in declared("fashion_mnist", "--method=dp_merf") + declared("scans")
+
+
 def test_no_more_public_images_are_released_than_there_are(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, many in (("own", 400), ("public", 300)):

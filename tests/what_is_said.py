@@ -86,7 +86,15 @@ def images_are_taken_by_their_number(left: Left) -> None:
 
 def public_images_are_named(left: Left) -> None:
     signed, query = left.certificate, getattr(left.config, "query", None)
-    assert signed["public_images"] == ([] if left.public is None else [left.public.described()])
+    how = {"dp_prototypes": "unchanged", "dp_imgsyn": "changed", "evolution": "changed"}.get(
+        signed["made_by"]["method"]
+    )
+    assert signed["public_images"] == ([] if left.public is None else [left.public.described(how)])
+    card = (left.out / "release" / "README.md").read_text()
+    there = None if left.public is None else how
+    assert ("No camera took them" in card) == (there is None)
+    assert ("fitted in size, under labels that a program made" in card) == (there == "unchanged")
+    assert ("changed by a program, under labels that it made" in card) == (there == "changed")
     given = query is not None and query.checkpoint is not None
     assert bool(signed["public_networks"]) == given
     if left.public is not None:
@@ -236,6 +244,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
         so_many_may_be_shared(0),
         "tests/methods/dp_imgsyn/test_dp_imgsyn.py::test_one_private_image_among_the_public_ones_is_refused",
         "tests/methods/dp_prototypes/test_dp_prototypes.py::test_one_private_image_among_the_public_ones_is_refused",
+        "tests/methods/evolution/test_evolution.py::test_one_private_image_among_the_public_ones_is_refused",
     ),
     privimage.GIVEN: (the_classifier_is_the_given_one,),
     "the experiments train further teachers and students and test them on private images; nothing of these is "

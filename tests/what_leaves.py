@@ -50,6 +50,7 @@ NO_PROMISE = frozenset(_ALWAYS.split())
 _CURVE = {f"meaning.trade_off.least_missed_at_false_alarms.{share}" for share in ALARMS}
 PROMISE = NO_PROMISE | frozenset(_PAID.split()) | _CURVE
 WITH_PUBLIC_IMAGES = frozenset(_PUBLIC.split())
+WITH_RELEASED_PUBLIC_IMAGES = WITH_PUBLIC_IMAGES | {"public_images.released"}
 WITH_PUBLIC_NETWORKS = frozenset({"public_networks.name", "public_networks.sha256"})
 """Fields of certificate.json by their places; those inside lists once."""
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from raysyn.data.sources import (
 )
 from raysyn.data.streams import PublicConfig, Stream
 
+Released = Literal["unchanged", "changed"]
 HELD_OUT = 50
 """Where a source has training images only, one of so many is for validation."""
 
@@ -46,15 +47,16 @@ class Public:
     sets: tuple[str, ...] = ()
     """Names of the sets they come from: public sets, files or folders, without their paths."""
 
-    def described(self) -> dict[str, Any]:
-        """What a certificate says of them: anyone who has the same images gets the same fingerprints, by
-        `load_public(config, shape)` and `Images.fingerprint`."""
+    def described(self, released: Released | None = None) -> dict[str, Any]:
+        """What a certificate says of them, and as what they are among the released images, if they are: anyone who has
+        the same images gets the same fingerprints, by `load_public(config, shape)` and `Images.fingerprint`."""
         return {
             "sets": list(self.sets),
             "images": len(self.train),
             "sha256": self.train.fingerprint(),
             "validation_images": len(self.valid),
             "validation_sha256": self.valid.fingerprint(),
+            **({} if released is None else {"released": released}),
         }
 
 

@@ -1,4 +1,4 @@
-"""Settings that methods share whose release of public images with soft labels teaches students."""
+"""Settings that methods share whose release is of public images, as they are or changed."""
 
 from __future__ import annotations
 

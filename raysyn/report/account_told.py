@@ -19,6 +19,10 @@ LOST = (
     "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "
     "deltas add up, was lost or left out."
 )
+OTHERWISE = (
+    "This certificate covers this run alone: the account has runs that name other persons on these images, with whose "
+    "epsilons and deltas its own cannot be added up."
+)
 BEHIND = (
     "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "
     "deltas add up, was brought back from an older copy, which may lack some of it."
@@ -35,7 +39,9 @@ def of_run(account: Account, run: Run, delta: float) -> dict[str, Any]:
     if account.gaps:
         return {"sentence": BEHIND}
     others = (one for one in account.runs.values() if one.reserved)
-    return lost() if any(divided_otherwise(one, run) for one in others) else together(account, run.adjacency, delta)
+    if any(divided_otherwise(one, run) for one in others):
+        return {"sentence": OTHERWISE}
+    return together(account, run.adjacency, delta)
 
 
 def together(account: Account, adjacency: str, delta: float) -> dict[str, Any]:
@@ -51,13 +57,13 @@ def together(account: Account, adjacency: str, delta: float) -> dict[str, Any]:
 def sentence(figures: Mapping[str, Any], adjacency: str) -> str:
     """The figures of `together` in words; of a certificate without any, one of the sentences that say so."""
     if "runs" not in figures:
-        return told if (told := figures.get("sentence")) in (LOST, BEHIND) else ALONE
+        return told if (told := figures.get("sentence")) in (LOST, BEHIND, OTHERWISE) else ALONE
     runs, unit = figures["runs"], unit_of(adjacency)
     promise = (
         f"({rounded_up(figures['epsilon'])}, {rounded_up(figures['delta'])})-differentially private for one {unit}"
     )
     many = f"{runs:,} runs with a guarantee, which together are" if runs > 1 else "one run with a guarantee, this one,"
-    told = f"When this was written, the account of these images held {many} {promise}"
+    told = f"When the run was certified, the account of these images held {many} {promise}"
     if more := figures["without_guarantee"]:
         told += f"; {more:,} without one, whose releases would tell more than any epsilon says"
     if more := figures["of_other_units"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,19 @@ class Described:
 def unit(signed: Mapping[str, Any]) -> str:
     """What the promise is about."""
     return "one person with all their images" if signed["adjacency"] == ADD_REMOVE_PERSON else "one image"
+
+
+def origin(signed: Mapping[str, Any], name: Callable[[str], str] = str) -> str:
+    """Where the images come from, with sets called as `name` has it."""
+    shown = {one.get("released"): ", ".join(map(name, one["sets"])) for one in signed["public_images"]}
+    theirs = "what holds for those, their licence and whom they show, holds for these."
+    if "unchanged" in shown:
+        sets = shown["unchanged"]
+        return f"These are public images of {sets}, fitted in size, under labels that a program made: {theirs}"
+    if "changed" in shown:
+        sets = shown["changed"]
+        return f"These are public images of {sets}, changed by a program, under labels that it made: {theirs}"
+    return "No camera took them: a program made them, as is said below."
 
 
 def card(signed: Mapping[str, Any], told: Described) -> str:
@@ -146,7 +159,7 @@ def _body(signed: Mapping[str, Any], told: Described) -> str:
         f"# {in_markdown(told.name)}",
         f"**{signed['statement']}**",
         f"{told.count:,} synthetic images, {width} x {height}, {colours}, of {len(told.class_names)} classes: "
-        f"{', '.join(names)}{more}. No camera took them: a program made them, as is said below.",
+        f"{', '.join(names)}{more}. {origin(signed, in_markdown)}",
         "![A row of images per class](samples.png)",
         "## What is promised",
         _promise(signed),

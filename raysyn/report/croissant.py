@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from raysyn.report.card import IMAGES, Described, unit
+from raysyn.report.card import IMAGES, Described, origin, unit
 
 CROISSANT = "croissant.json"
 CONTEXT: dict[str, Any] = {
@@ -90,7 +90,7 @@ def _description(signed: Mapping[str, Any], told: Described) -> str:
     )
     return (
         f"{signed['statement']}{promise} {told.count:,} synthetic images by {made['method']} of raysyn "
-        f"{made['raysyn']}; certificate.json says what is promised and what is not."
+        f"{made['raysyn']}; certificate.json says what is promised and what is not. {origin(signed)}"
     )
 
 

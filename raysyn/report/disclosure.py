@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
+from raysyn.report.card import origin
 from raysyn.report.meaning import rounded_up
 from raysyn.runs.may_leave import units_of
 
@@ -122,6 +123,7 @@ def public(signed: Mapping[str, Any]) -> list[str]:
     ]
     named = [name for one in signed["public_images"] for name in one["sets"]]
     lines += [f"public images: {', '.join(named)}"] if named else []
+    lines += [origin(signed)] if any("released" in one for one in signed["public_images"]) else []
     return lines + [f"a public network: {one['name']}" for one in signed["public_networks"]]
 
 
@@ -163,7 +165,7 @@ def _basic(signed: Mapping[str, Any]) -> dict[str, Any]:
     how = "" if again is None else f" Drawn after the run, with these settings: {again['settings']}."
     return {
         "name": f"synthetic {signed['public_facts']['name']}",
-        "description": f"Synthetic images by {made['method']} of raysyn {made['raysyn']}.{how}",
+        "description": f"Synthetic images by {made['method']} of raysyn {made['raysyn']}. {origin(signed)}{how}",
         "data_product_type": "Synthetic data",
         **dict.fromkeys(BY_THE_CURATOR),
     }

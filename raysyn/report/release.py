@@ -41,12 +41,13 @@ DOES_NOT_COVER = (
     "as known to everybody, and as made without the private ones",
     "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
     "what is in internal/ and in --on.storage, what the console showed while the run went on, such as accuracy on real "
-    "images and losses of DP-SGD (of a submitted job, in Ray's log of it), and what Ray held in its object store and "
-    "spill folder meanwhile",
+    "images and losses of DP-SGD (of a submitted job, in Ray's log of it), what Ray held in its object store and spill "
+    "folder meanwhile, and what its dashboard and metrics tell: how many tasks a stage had, and how long they took",
     "that this release exists: input that cannot be used is refused, which tells of it",
     "the choices listed under uncharged_choices",
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
-    "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid",
+    "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid, and ends "
+    "at 37 times its standard deviation",
 )
 PERSONS = (
     "somebody whom the data calls by several names: the promise is about the images under one name, and weakens with "

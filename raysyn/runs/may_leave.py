@@ -50,6 +50,7 @@ _PUBLIC_IMAGES = {
     "sha256": _TEXT,
     "validation_images": _WHOLE,
     "validation_sha256": _TEXT,
+    "released": _TEXT,
 }
 CERTIFICATE: Mapping[str, Any] = {
     "statement": _TEXT,

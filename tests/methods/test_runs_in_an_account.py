@@ -35,7 +35,7 @@ from raysyn.privacy.account import Account
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.report import accounts, choices
-from raysyn.report.account_told import BEHIND, LOST
+from raysyn.report.account_told import BEHIND, LOST, OTHERWISE
 from raysyn.runs import account_elsewhere, sealing
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
@@ -798,7 +798,7 @@ def test_persons_of_a_part_of_the_images_who_are_named_otherwise_are_told(place:
     place.made("a", data=dataset(persons=True))
     assert (place.made("b", data=dataset(10, 50, persons=True)) or {})["runs"] == 2
     apart, text = dataset(11, 41, persons=True), io.StringIO()  # the other two in a row
-    assert place.made("c", data=apart, text=text) == {"sentence": LOST}
+    assert place.made("c", data=apart, text=text) == {"sentence": OTHERWISE}
     assert "holds for no person of either" in " ".join(text.getvalue().split())
     with pytest.raises(ValueError, match="divide images that both have otherwise: they do not add up"):
         place.made("d", data=apart, total=9.0)

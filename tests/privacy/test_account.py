@@ -293,7 +293,7 @@ def test_persons_named_otherwise_on_images_that_both_have_are_refused_with_a_tot
         assert admit(now, mine, Asked())
     assert ("holds for no person of either" in account_told.recognised(now, mine)) == otherwise
     both = read(plain(now.runs["a"].line(), mine.line()))
-    assert (account_told.of_run(both, mine, DELTA) == account_told.lost()) == otherwise
+    assert (account_told.of_run(both, mine, DELTA) == {"sentence": account_told.OTHERWISE}) == otherwise
 
 
 def test_persons_of_a_large_set_are_told_by_a_sample() -> None:

@@ -209,7 +209,7 @@ def others(config: Config, public: Public) -> Images:
 
 def made_from(config: Config, public: Public, network: Classifier) -> Mapping[str, Any]:
     """What was public, as the certificate names it: the images, and the classifier where it was given."""
-    made: dict[str, Any] = {"public_images": [public.described()]}
+    made: dict[str, Any] = {"public_images": [public.described("unchanged")]}
     if config.query.checkpoint is not None:
         print_of = fingerprint(network.state_dict())
         made["public_networks"] = [{"name": Path(config.query.checkpoint).name, "sha256": print_of}]

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from raysyn.data.images import Images
-from raysyn.data.public import Public, comparison, in_both, load_beside
+from raysyn.data.public import Public, comparison, load_beside
 from raysyn.methods.canary_attack import stages as audited
 from raysyn.methods.candidates import characters_of, source_of
 from raysyn.methods.class_shares import counted, mix_of
@@ -26,15 +26,13 @@ from raysyn.methods.evolving import asked, best_of, by_chance, draw_chunk, drawn
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import drowned_votes, unjudged
 from raysyn.methods.network import Network
+from raysyn.methods.soft_config import MOST_SHARED
 from raysyn.methods.synthesis import Drawing, judging, synthesise
 from raysyn.privacy import units
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.votes import VOTES, plan
 from raysyn.report.report import Report
-
-MOST_SHARED = 0.01
-"""Share of the private images that may be public ones too: a few are where both were gathered from the web."""
 
 
 def prepare(config: Config) -> Prepared:
@@ -95,14 +93,13 @@ def story(setting: PrivateSetting, found: Mapping[str, Any]) -> list[str]:
     return [
         votes + "those with the most noisy votes were varied.",
         *by_chance(setting, found["noisy"]),
-        *(in_both(public) if public is not None else []),
         f"Drew {len(found['population']['shares'])} classes, {mix_of(config)}, as variations of the last candidates.",
     ]
 
 
 def made_from(public: Public | None) -> dict[str, Any]:
     """What was public, as the certificate names it."""
-    return {} if public is None else {"public_images": [public.described()]}
+    return {} if public is None else {"public_images": [public.described("changed")]}
 
 
 def uncharged(config: Config) -> list[str]:

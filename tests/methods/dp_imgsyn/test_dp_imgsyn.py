@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from what_is_said import honest, spoken_by
-from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
+from what_leaves import PROMISE, WITH_RELEASED_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
 from whole_run import attacked, whole_run
 
 from raysyn.compute import worker
@@ -102,7 +102,7 @@ def held_to(config: Config, out: Path) -> set[str]:
     prepared = dp_imgsyn.prepare(config)
     dataset, public = prepared.dataset, prepared.more.own
     left = Left(out, config, dataset, public)
-    pinned(left, PROMISE if public is None else PROMISE | WITH_PUBLIC_IMAGES, soft=True)
+    pinned(left, PROMISE if public is None else PROMISE | WITH_RELEASED_PUBLIC_IMAGES, soft=True)
     return honest(left)
 
 

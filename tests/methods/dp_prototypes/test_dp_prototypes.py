@@ -16,7 +16,7 @@ import pytest
 import torch
 from stopped_runs import released
 from what_is_said import honest, spoken_by
-from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, WITH_PUBLIC_NETWORKS, Left, made_of_paid_answers, pinned
+from what_leaves import PROMISE, WITH_PUBLIC_NETWORKS, WITH_RELEASED_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
 from whole_run import attacked, whole_run
 
 from raysyn.compute.doorway import Compute
@@ -208,7 +208,7 @@ def held_to(config: Config, out: Path) -> set[str]:
     prepared = dp_prototypes.prepare(config)
     left = Left(out, config, prepared.dataset, prepared.more)
     given = WITH_PUBLIC_NETWORKS if config.query.checkpoint is not None else frozenset()
-    pinned(left, PROMISE | WITH_PUBLIC_IMAGES | given, soft=True)
+    pinned(left, PROMISE | WITH_RELEASED_PUBLIC_IMAGES | given, soft=True)
     return honest(left)
 
 

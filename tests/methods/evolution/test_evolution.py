@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from what_is_said import honest, spoken_by
-from what_leaves import PROMISE, WITH_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
+from what_leaves import PROMISE, WITH_RELEASED_PUBLIC_IMAGES, Left, made_of_paid_answers, pinned
 from whole_run import attacked, drawn_again, whole_run
 
 from raysyn.compute.doorway import Compute
@@ -154,10 +154,21 @@ def test_trap_11_and_30_a_run_that_is_stopped_in_a_round_goes_on_there_to_the_sa
 def test_public_images_evolve_and_the_release_needs_none_of_them(tmp_path: Path, letters: None) -> None:
     run(PUBLIC, tmp_path / "run")
     public = evolution.prepare(PUBLIC).more
-    pinned(Left(tmp_path / "run", PUBLIC, data.load(PUBLIC.data), public), PROMISE | WITH_PUBLIC_IMAGES)
+    pinned(Left(tmp_path / "run", PUBLIC, data.load(PUBLIC.data), public), PROMISE | WITH_RELEASED_PUBLIC_IMAGES)
     assert "votes/population/pictures" in drawn_again(evolution.METHOD, PUBLIC, tmp_path / "run")
     certificate = json.loads((tmp_path / "run/release/certificate.json").read_text())
     assert any("public images were compared" in one for one in certificate["uncharged_choices"])
+
+
+def test_one_private_image_among_the_public_ones_is_refused(tmp_path: Path, letters: None) -> None:
+    """A candidate is a public image, turned and shifted a little, and that one's own votes would have it released."""
+    private = data.load(PUBLIC.data).train.images_NHWC
+    own = np.concatenate([np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8), private[5:6]])
+    labels = np.arange(len(own)) % 2
+    np.savez(tmp_path / "both.npz", train_images=own, train_labels=labels, test_images=own, test_labels=labels)
+    config = replace(PUBLIC, public=replace(PUBLIC.public, path=(str(tmp_path / "both.npz"),)))
+    with pytest.raises(ValueError, match=r"^public\.path has sensitive images in it, pixel by pixel"):
+        evolution.prepare(config)
 
 
 def test_classes_that_are_no_writing_are_refused_in_one_sentence(tmp_path: Path) -> None:
