@@ -21,6 +21,9 @@ ROUNDING = 2e-5
 SURE, SILENT = 1e4, 100.0
 """What an answer without noise adds to a score where it is the canary, or takes from it where it is nothing: more than
 any likelihood does."""
+BY_CHANCE = 0.02
+"""The share of canaries that may have such an answer although there is noise: in up to some thousand steps one is
+proof."""
 ALARMS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 0.9)
 """Shares of false alarms that thresholds are set for, as the mechanism was claimed to be."""
 
@@ -46,6 +49,15 @@ def exactly(answers_TM: Floats, value: float) -> NDArray[np.int64]:
     """In how many steps the noisy sum holds this number and no noise, up to rounding, (M,). With noise that comes once
     in many thousand steps, and as often to one who was not there."""
     return np.asarray((np.abs(answers_TM - value) < ROUNDING).sum(axis=0))
+
+
+def surely(exact_M: NDArray[np.int64], noise_std: float, steps: int) -> Floats:
+    """What so many exact answers add to scores, (M,): nothing for as many as noise brings about in so many steps,
+    which in a long run would drown what likelihoods tell."""
+    from scipy import stats
+
+    usual = stats.poisson.isf(BY_CHANCE, steps * 2 * ROUNDING / (noise_std * np.sqrt(2 * np.pi)))
+    return SURE * np.maximum(0.0, exact_M - usual)
 
 
 def answers(rate: float, noise_std: float, steps: int, there_M: Mask, seed: int) -> Floats:

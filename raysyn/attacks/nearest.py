@@ -125,8 +125,9 @@ def _closer(pool: Pool, released: Images, look: Look, seed: int) -> dict[str, fl
     """{value, low, high}: of the released images the share whose nearest image of the pool, with as many of each side
     in each class, is a member.
 
-    Many may have the same nearest image. The interval is of as many fair coins as these images are worth: the square of
-    the sum of how often each is the nearest, over the sum of squares.
+    Many may have the same nearest image, or images of the same person, who are members or not together. The interval is
+    of as many fair coins as these images (persons) are worth: the square of the sum of how often each is the nearest,
+    over the sum of squares.
     """
     counts_N = np.zeros(len(pool.images))
     rng = np.random.default_rng(seed)
@@ -135,10 +136,14 @@ def _closer(pool: Pool, released: Images, look: Look, seed: int) -> dict[str, fl
         # Of persons a class may have images of one side alone.
         equal = np.concatenate([side[: min(map(len, sides))] for side in sides])
         if len(equal):
+            # Of images that are as near, the first one is taken: neither side comes first.
+            equal = rng.permutation(equal)
             who = nearest(released.select(made), pool.images.select(equal), look).who[:, 0].cpu().numpy()
             counts_N[equal] += np.bincount(who, minlength=len(equal))
     share = counts_N[pool.members_N].sum() / counts_N.sum()
-    return from_pairs(float(share), float(counts_N.sum() ** 2 / (counts_N**2).sum())).as_dict()
+    persons_N = pool.images.persons_N
+    counts_U = counts_N if persons_N is None else np.bincount(persons_N, weights=counts_N)
+    return from_pairs(float(share), float(counts_U.sum() ** 2 / (counts_U**2).sum())).as_dict()
 
 
 def _by_class(images: Images, released: Images) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

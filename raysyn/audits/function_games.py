@@ -163,7 +163,8 @@ class Watch(Watching):
         first = np.unique(private.labels_N, return_index=True)[1]
         at_KP = private.images_NHWC[first].reshape(own.canaries, -1) * (2 / 255) - 1
         self._points_KBP = torch.from_numpy(at_KP[:, None] + own.points_BP)
-        self.scores_M, self.looked = np.zeros(own.canaries), list[Floats]()
+        self.scores_M, self.exact_M = np.zeros(own.canaries), np.zeros(own.canaries, np.int64)
+        self.looked = list[Floats]()
         self._every = -(-own.price.steps // STEPS)
 
     def points(self, step: int) -> Tensor:
@@ -180,7 +181,7 @@ class Watch(Watching):
         seen_KD = seen_KD * (own.batch / own.asked.config.sensitivity)
         answers_1M = (seen_KD @ own.adds_D)[None] / own.shown**2
         self.scores_M += canaries.log_likelihood_ratio(answers_1M, own.cost.sampling_rate, own.noise / own.shown)
-        self.scores_M += canaries.SURE * canaries.exactly(answers_1M, 1.0)
+        self.exact_M += canaries.exactly(answers_1M, 1.0)
         if step // TOGETHER % self._every == 0:
             noise_KD = seen_KD / own.noise
             parts = [noise_KD[:LOOKED_AT, : own.root.shape[0]], noise_KD[:COUNTED, own.root.shape[0] :]]
@@ -205,7 +206,7 @@ def play(own: Rounds, name: str, tell: Callable[[int, int], None], games: int, s
     runs, steps = own.runs(games), own.price.steps
     scores, coins, noise, alone = list[Floats](), list[Mask](), list[Floats](), list[Mask]()
     for there_M, seen in seen_of(name, seed, runs, own.canaries, steps, tell, partial(run, own)):
-        scores.append(seen.scores_M)
+        scores.append(seen.scores_M + canaries.surely(seen.exact_M, own.noise / own.shown, steps))
         coins.append(there_M)
         noise.append(np.stack(seen.looked))
         size = own.root.shape[0]

@@ -177,7 +177,7 @@ class Watch(Watching):
 
     def __init__(self, own: Own, places: NDArray[np.int64], tell: Callable[[int], None]) -> None:
         self._own, self._places, self._tell = own, torch.from_numpy(places), tell
-        self.scores_M = np.zeros(own.canaries)
+        self.scores_M, self.exact_M = np.zeros(own.canaries), np.zeros(own.canaries, np.int64)
         self.looked: list[Floats] = []
         self._done, self._every = 0, -(-own.cost.steps // STEPS)
 
@@ -194,13 +194,17 @@ class Watch(Watching):
             self._look(given[self._places].double().cpu().numpy())
             self._tell(done)
 
+    def scores(self) -> Floats:
+        """Of each canary, (M,)."""
+        return self.scores_M + canaries.surely(self.exact_M, self._own.noise, self._own.cost.steps)
+
     def _look(self, given_P: Floats) -> None:
         """At a noisy sum, undone of the denominator, in units of the clip norm."""
         own, many = self._own, self._own.canaries
         sum_P = given_P * (-own.batch / own.learned.config.max_grad_norm)
         answer_1M = (sum_P[None, :many] + sum_P[None, -many:]) / np.sqrt(2)
         self.scores_M += canaries.log_likelihood_ratio(answer_1M, own.cost.sampling_rate, own.noise)
-        self.scores_M += canaries.SURE * canaries.exactly(answer_1M, 1.0)
+        self.exact_M += canaries.exactly(answer_1M, 1.0)
         self._done += 1
         if not self.looks_at(self._done - 1):
             return
@@ -250,7 +254,7 @@ def run(own: Own, there_M: Mask, secret: bytes, tell: Callable[[int], None]) -> 
         return sgd.fit(rank, model, own.task(), private, config, own.cost, secret, own.speed, partner=watch), watch
 
     release, watch = on_ranks(on_rank, own.ranks)[0][0]
-    return Seen(watch.scores_M, np.stack(watch.looked), release.value["engine"]["engine"])
+    return Seen(watch.scores(), np.stack(watch.looked), release.value["engine"]["engine"])
 
 
 def play(own: Own, name: str, tell: Callable[[int, int], None], games: int, seed: int) -> Played:

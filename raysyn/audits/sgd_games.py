@@ -219,7 +219,7 @@ def from_steps(setting: Setting, name: str, games: int, seed: int) -> Played:
     def score(seen: Seen) -> Floats:
         own = seen.answers_TP[:, : setting.units]
         likely = canaries.log_likelihood_ratio(own, cost.sampling_rate, setting.noise)
-        return np.asarray(likely + canaries.SURE * canaries.exactly(own, 1.0))
+        return likely + canaries.surely(canaries.exactly(own, 1.0), setting.noise, cost.steps)
 
     fixed = canaries.thresholds(cost.sampling_rate, setting.noise, cost.steps)
     return joined(setting, _played(setting, name, games, seed, score), np.append(fixed, canaries.SURE / 2))

@@ -130,7 +130,14 @@ def score(
     found = {name: one_run.by_distance(look, own, released, out) for name, look in looks.items()}
     for name, losses in weighed.items():
         found[name] = one_run.by_losses(losses(own).double().numpy(), losses(out).double().numpy(), own, out)
-    return {name: torch.from_numpy(values) for name, values in found.items()}
+    return {name: torch.from_numpy(finite(values)) for name, values in found.items()}
+
+
+def finite(score_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores with the lowest of all in place of those that are none, as of weights that overflow: such a canary is
+    called out, whether it was or not, and no run ends by it."""
+    known = score_N[np.isfinite(score_N)]
+    return np.where(np.isfinite(score_N), score_N, known.min() if len(known) else 0.0)
 
 
 def _record(

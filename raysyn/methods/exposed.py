@@ -139,7 +139,8 @@ def _section(rows: list[tuple[str, ...]], unit: str, drawn: int) -> Section:
         title=f"Which {unit}s are most exposed",
         text=f"Members by how many non-members they lie above, by the headline's variant. Who they are stands in "
         f"internal/{TABLE}: of every image compared its place among the training (or test) images, its class, its "
-        "score, its rank and the percent of non-members below. Of so many members a few lie high by chance: as many "
-        f"as 1 % of them above 99 % of the non-members. {picture} Both files stay inside, until you delete them.",
+        "score, its rank and the percent of non-members below. Of so many members a few lie high by chance: about 1 % "
+        "of them above 99 % of the non-members, more where these are few, and one in n + 1 above all of n non-members. "
+        f"{picture} Both files stay inside, until you delete them.",
         rows=[head, *rows],
     )

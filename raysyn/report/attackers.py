@@ -133,8 +133,8 @@ def _broken(found: Sequence[Mapping[str, Any]], claimed: Mapping[str, Any] | Non
                 f"{one['attack']} shows an epsilon of at least {rounded_down(one['epsilon']['value'])}, above the "
                 f"{rounded_up(claimed['epsilon'])} that is claimed: do not hand on this release, and take back what "
                 "was handed on. Make sure that training and test images are of one source, divided at random, for else "
-                "an attack may tell the sources apart. If they are, or these are canaries or shadow runs, take the "
-                "promise for broken: run raysyn audit engine on this machine, and report it as SECURITY.md says"
+                "an attack may tell the sources apart. If they are, or these are canaries, take the promise for "
+                "broken: run raysyn audit engine on this machine, and report it as SECURITY.md says"
             )
 
 

@@ -43,5 +43,29 @@ def test_thresholds_are_exceeded_as_often_as_they_are_for(rate: float, steps: in
     assert (np.abs(share - canaries.ALARMS) < 5 * spread).all()
 
 
+@pytest.mark.parametrize(
+    ("steps", "noise", "usual"), [(1, 1.0, 0), (200, 0.5, 0), (1_000, 1.0, 0), (10_000, 1.0, 1), (50_000, 1.0, 3)]
+)
+def test_exact_answers_of_a_long_run_are_no_proof(steps: int, noise: float, usual: int) -> None:
+    """Of noise alone more come to one canary in 50 at most."""
+    assert canaries.surely(np.arange(usual + 3), noise, steps).tolist() == [0.0] * (usual + 1) + [1e4, 2e4]
+    hits_M = np.random.default_rng(0).poisson(steps * 2 * canaries.ROUNDING * stats.norm.pdf(0) / noise, 200_000)
+    assert (canaries.surely(hits_M, noise, steps) > 0).mean() < 0.021
+    # Where noise is missing, there are as many as steps that the canary took part in.
+    assert canaries.surely(np.array([max(1, steps // 200)]), noise, steps)[0] > 0
+
+
+def test_a_long_run_is_told_by_its_likelihoods() -> None:
+    """Twenty thousand steps, of which in one for each second canary an answer is exact by chance, there or not."""
+    rate, noise, steps = 0.00316, 1.0, 20_000
+    there_M = np.arange(600) % 2 == 0
+    answers_TM = np.concatenate([canaries.answers(rate, noise, steps // 10, there_M, seed) for seed in range(10)])
+    likely_M = canaries.log_likelihood_ratio(answers_TM, rate, noise)
+    exact_M = canaries.exactly(answers_TM, 1.0)
+    told_M = likely_M + canaries.surely(exact_M, noise, steps)
+    areas = [stats.mannwhitneyu(one[there_M], one[~there_M]).statistic / 300**2 for one in (likely_M, told_M)]
+    assert exact_M.max() > 0 and areas[0] > 0.6 and abs(areas[0] - areas[1]) < 0.01
+
+
 def test_coins_are_fair() -> None:
     assert canaries.toss((np.arange(1000) + 0.5) / 1000).sum() == 500

@@ -44,7 +44,7 @@ def ideal(noise: float = 1.0, rate: float = 1.0) -> Callable[..., Seen]:
             sum_P[-count:] += adds_M / np.sqrt(2)
             # As the optimizer is given it.
             watch._look(sum_P * (own.learned.config.max_grad_norm / -own.batch))
-        return Seen(watch.scores_M, np.stack(watch.looked), own.speed.engine)
+        return Seen(watch.scores(), np.stack(watch.looked), own.speed.engine)
 
     return run
 

@@ -312,3 +312,10 @@ def test_a_run_that_cannot_refuses_the_flag(
         main([*words.split(), "--audit.canaries", "50", "--out", str(tmp_path / "run")])
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_scores_that_are_no_numbers_end_no_run() -> None:
+    """Such a canary is called out, whatever its coin said."""
+    found = canary_attack.finite(np.array([np.nan, 2.0, np.inf, -3.0, -np.inf]))
+    assert found.tolist() == [-3.0, 2.0, -3.0, -3.0, -3.0]
+    assert canary_attack.finite(np.array([np.nan, np.inf])).tolist() == [0.0, 0.0]
