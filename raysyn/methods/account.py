@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysyn.data.images import Dataset
-from raysyn.methods.account_place import Command, begun, note_left_out, place_of, run_in
+from raysyn.methods.account_place import Command, begun, note_left_out, passes_by, place_of, run_in
 from raysyn.privacy import admission
 from raysyn.privacy.account import Account, Behind, Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON
@@ -183,7 +183,7 @@ class Kept:
     book: Book
     run: str
     lost: bool
-    """Whether an account that the run was entered in before is another one."""
+    """Whether an account that the run was entered in before is another one, or the usual one of these images is."""
 
     def pay(self, entries: Sequence[Mapping[str, Any]]) -> None:
         """Enter what is paid, each stage once. RuntimeError, in one sentence, where the account is gone."""
@@ -230,6 +230,7 @@ def enter(
     def as_it_is(there: Account) -> Run:
         return as_entered(run, command, method, looks, dataset, plan, there.key)
 
+    _check_paid(out, entries, plan)
     try:
         after = _admitted(book, as_it_is, command, entries, plan, noted)
     except (ValueError, OSError):
@@ -243,11 +244,21 @@ def enter(
             _note_held(note, noted, entries)
         elif noted is not None and HELD in noted:
             _write(note, _note(after, run), "mend that, then the same command continues")
-        return Kept(book, run, lost)
+        return Kept(book, run, lost or passes_by(command, dataset, book))
     then = f"the run is entered in {book}; mend that, then the same command takes up what is reserved"
     _write(note, _note(after, run), then)
     folder.push()
-    return Kept(book, run, lost=False)
+    return Kept(book, run, passes_by(command, dataset, book))
+
+
+def _check_paid(out: str, entries: Sequence[Mapping[str, Any]], plan: Plan | None) -> None:
+    """ValueError where a ledger has another price than was planned: entered, it would take the reserved one's place."""
+    for one in entries if plan is not None else ():
+        if plan is not None and one["stage"] in plan.stages and plan.stages[one["stage"]] != cost_of(one):
+            raise ValueError(
+                f"--out {out}: internal/ledger.jsonl has another price for {one['stage']} than was planned, so that it "
+                "is damaged or another run's: bring back the one that was there"
+            )
 
 
 def _note_held(note: Path, noted: Mapping[str, Any] | None, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -84,6 +84,8 @@ def _no_place(book: Book, command: Command) -> str | None:
     if not isinstance(book, FileBook):
         return None
     path, data = _path(command), book.path.resolve()
+    if any(_is_release(one) for one in data.parents):
+        return "it would lie in a release, and leave with it"
     if command.account.account is None:
         job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
         if job and path is not None and not Path(path).expanduser().is_absolute():
@@ -92,10 +94,15 @@ def _no_place(book: Book, command: Command) -> str | None:
     if path is not None and Path(path).expanduser().resolve() in data.parents:
         return "it would lie inside the source of the images"
     release = local_folder(command.out)
-    releases = [one for one in data.parents if (one / CERTIFICATE).exists()]
-    if releases or (release is not None and (release / RELEASE).absolute().resolve() in data.parents):
+    if release is not None and (release / RELEASE).absolute().resolve() in data.parents:
         return "it would lie in a release, and leave with it"
     return None
+
+
+def _is_release(folder: Path) -> bool:
+    with suppress(OSError, ValueError, AttributeError):
+        return "made_by" in json.loads((folder / CERTIFICATE).read_text(encoding="utf-8"))
+    return False
 
 
 def _path(command: Command) -> str | None:
@@ -179,6 +186,11 @@ def note_elsewhere(command: Command, dataset: Dataset, book: Book, console: Cons
     # What could be foreseen was said as the place was looked at.
     if account_elsewhere.why_no_note(usual) is None:
         _say_no_note(account_elsewhere.note(usual, book), book, console)
+
+
+def passes_by(command: Command, dataset: Dataset, book: Book) -> bool:
+    """Whether the usual account is there too, which this one cannot speak for."""
+    return _left_out(_usual(command, dataset), book) is not None
 
 
 def note_left_out(command: Command, dataset: Dataset, book: Book | None, run: str) -> None:

@@ -38,6 +38,8 @@ def of_run(account: Account, run: Run, delta: float) -> dict[str, Any]:
     """What its certificate says: of all runs, where these promise to the same units; else of this run alone."""
     if account.gaps:
         return {"sentence": BEHIND}
+    if account.passes:  # runs in other accounts
+        return lost()
     others = (one for one in account.runs.values() if one.reserved)
     if any(divided_otherwise(one, run) for one in others):
         return {"sentence": OTHERWISE}

@@ -21,7 +21,7 @@ DISCLOSURE = "disclosure.json"
 CURATOR = "whoever ran raysyn, and the machines it ran on"
 DATA_FLOW = {
     CURATOR: "the private images themselves, the secret from which all noise comes, and every figure measured on real "
-    "images: it stays in internal/, in --on.storage and on the console",
+    "images: it stays in internal/, in --on.storage, in the account of the images and on the console",
     "whoever is handed the release": "the files that certificate.json names, and the public facts; nothing else",
     "whoever reads certificate.json alone": "the public facts, the ledger and what follows from it",
 }
@@ -39,8 +39,9 @@ POST_PROCESSING = (
     "private image is read again, so that they cost nothing more."
 )
 SECURITY = (
-    "internal/ has the secret, checkpoints and exact answers, with permissions for its owner alone; --seal erases what "
-    "could undo the noise once the report is written. The promise says nothing of who gets at that folder."
+    "internal/ has the secret, checkpoints and exact answers, and the account of the images hashes of them under a "
+    "key: on a disk for its owner alone, at a URI with the permissions of the bucket; --seal erases what could undo "
+    "the noise once the report is written. The promise says nothing of who gets at these."
 )
 NO_PROMISE = "none: there is no differential privacy guarantee to disclose"
 BY_THE_CURATOR = ("data_curators", "intended_use", "data_product_region", "data_product_sector", "publication_date")

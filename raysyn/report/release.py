@@ -40,9 +40,10 @@ DOES_NOT_COVER = (
     "public images, and a classifier of them that was given, which public_images and public_networks name: they count "
     "as known to everybody, and as made without the private ones",
     "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
-    "what is in internal/ and in --on.storage, what the console showed while the run went on, such as accuracy on real "
-    "images and losses of DP-SGD (of a submitted job, in Ray's log of it), what Ray held in its object store and spill "
-    "folder meanwhile, and what its dashboard and metrics tell: how many tasks a stage had, and how long they took",
+    "what is in internal/, in --on.storage and in the account of the images, what the console showed while the run "
+    "went on, such as accuracy on real images and losses of DP-SGD (of a submitted job, in Ray's log of it), what Ray"
+    " held in its object store and spill folder meanwhile, and what its dashboard and metrics tell: how many tasks a "
+    "stage had, and how long they took",
     "that this release exists: input that cannot be used is refused, which tells of it",
     "the choices listed under uncharged_choices",
     "anyone who obtains internal/secret, from which all noise can be computed and subtracted",

@@ -207,7 +207,7 @@ def _files(
         # Such a name may lead anywhere: nothing is read by it.
         yield Check("files", False, f"not looked at, since no release has {at_most(strange)}")
         return
-    here = {path for path in release.rglob("*") if path.is_symlink() or not path.is_dir()}
+    here = verify_contents.there(release)
     # A link is no file or folder of the release, wherever it leads.
     links = {path for path in here if path.is_symlink()}
     wrong = [f"{name} is not among them, and every release has it" for name in ALWAYS if name not in known]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import struct
 import zlib
 from collections import Counter
@@ -170,6 +171,22 @@ def as_said(signed: Mapping[str, Any], images: Images) -> Check:
     shape = " x ".join(map(str, images.shape))
     told = f"{len(images.labels):,} of {shape}, of the classes that the certificate names"
     return Check("images", not others, "; ".join(others) or told)
+
+
+def there(release: Path) -> set[Path]:
+    """All that is no folder, and folders with nothing in them, whose names leave too; OSError for a folder that cannot
+    be looked into."""
+    found = set[Path]()
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    for folder, names, files in os.walk(release, onerror=stop):
+        here = Path(folder)
+        found |= {here / name for name in files} | {here / name for name in names if (here / name).is_symlink()}
+        if not names and not files and here != release:
+            found.add(here)
+    return found
 
 
 def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:

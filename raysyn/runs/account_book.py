@@ -130,6 +130,10 @@ def _locked(path: Path, begin: bool) -> int:
         try:
             _lock(descriptor, path)
             here = os.fstat(descriptor)
+            # As of a copy that was brought back; one that all may write in was opened to them on purpose.
+            if here.st_uid == os.geteuid() and here.st_mode & 0o006 == 0o004:
+                with suppress(OSError):
+                    os.fchmod(descriptor, here.st_mode & 0o770)
             # Waited for, it may have become another file: of a copy that was brought back, or an editor.
             with suppress(FileNotFoundError):
                 if os.path.samestat(here, path.stat()):

@@ -98,10 +98,15 @@ def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) ->
             raise ValueError(
                 f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; choose another --out."
             )
-        old, new = there["data_fingerprint"][:12], here["data_fingerprint"][:12]
+        before, now = (one["data_fingerprint"].split() for one in (there, here))
+        if before[0] == now[0]:
+            raise ValueError(
+                f"--out {out} holds a run on the same training images and other test images (or validation images), "
+                "with which it would be judged otherwise; choose another --out."
+            )
         raise ValueError(
-            f"--out {out} holds a run on other images (fingerprint {old}, now {new}), and going on would "
-            "answer twice with the same noise; choose another --out."
+            f"--out {out} holds a run on other images (fingerprint {before[0][:12]}, now {now[0][:12]}), and going on "
+            "would answer twice with the same noise; choose another --out."
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.refusals import RUN_JSON, leaves
-from raysyn.runs.storage import file_system, local_folder, read_bytes, write_atomically
+from raysyn.runs.storage import file_system, local_folder, read_bytes, without_password, write_atomically
 
 KEPT = (
     "run.json", "report.json", "report.html", "ledger.jsonl", "timings.json", "lock", "lease.json", "account.json",
@@ -55,6 +56,9 @@ def seal(folder: RunFolder, settings: Mapping[str, Any]) -> None:
     sentence, where a place cannot be reached.
     """
     assert folder.report_json.exists(), "only a run that has ended may lose its secret"
+    _refuse_links(folder)
+    for place in _noted(folder):
+        _check_ours(place, folder.run_id)
     about = json.loads(folder.run_json.read_text())
     about["sealed"] = {"settings": _plain(settings), "places": _noted(folder), "run": folder.run_id}
     # Said before anything is erased: without its secret a run must be known as sealed, not as damaged.
@@ -67,6 +71,9 @@ def finish(folder: RunFolder) -> None:
     """Erase what a sealed run still has; nothing where that was done."""
     sealed = folder.sealed
     assert sealed is not None, "not sealed"
+    _refuse_links(folder)
+    for place in sealed["places"]:
+        _check_ours(place, sealed["run"])
     for place in sealed["places"]:
         _erase_place(folder, place)
     paid = (
@@ -79,8 +86,30 @@ def finish(folder: RunFolder) -> None:
 
 def check_places(folder: RunFolder) -> None:
     """ValueError, before the work that shall end with a seal, where a place that it must erase is not there."""
+    _refuse_links(folder)
     for place in _noted(folder):
+        _check_ours(place, folder.run_id)
         _there(place)
+
+
+def _check_ours(place: str, run: str) -> None:
+    """ValueError for a place that is not this run's own: a folder that somebody has handed over may name any."""
+    folder = place.partition("?")[0] if "://" in place else place
+    if not re.fullmatch("[0-9a-f]{16}", run) or folder.rstrip("/").rpartition("/")[2] != run:
+        raise ValueError(
+            f"on.storage: {without_password(place)}, noted in internal/ as where this run kept exact answers, is no "
+            f"place of this run ({run}), and nothing is erased there: if you know what wrote that, take it out of "
+            "run.json and places.json"
+        )
+
+
+def _refuse_links(folder: RunFolder) -> None:
+    """ValueError where something of internal/ lies elsewhere: to erase a link leaves what it leads to."""
+    if link := next((path for path in folder.internal.rglob("*") if path.is_symlink()), None):
+        raise ValueError(
+            f"{link} is a link, and what it leads to would not be erased: move that back in its place, and give the "
+            "same command again"
+        )
 
 
 def _noted(folder: RunFolder) -> list[str]:

@@ -230,6 +230,49 @@ def test_another_driver_that_spends_the_rest_meanwhile_has_this_one_refused(plac
     assert place.state()[0] == ["first", "other"] and not (place.root / "late").exists()
 
 
+def test_a_run_in_another_account_than_the_usual_one_speaks_for_itself_alone(place: Place) -> None:
+    """As does one in the usual account that knows of it."""
+    assert (place.made("a", total=9.0, stages=("one",)) or {})["runs"] == 1
+    other = {"account": str(place.root / "other"), "reason": "a second study"}
+    assert place.made("b", stages=("one",), **other) == {"sentence": LOST}
+    assert place.made("a", stages=("one",)) == {"sentence": LOST}
+
+
+def test_another_price_in_a_ledger_takes_no_reserved_one_s_place(place: Place) -> None:
+    place.made("a", "one")
+    ledger, before = place.root / "a/internal/ledger.jsonl", place.book.path.read_bytes()
+    ledger.write_text(json.dumps(json.loads(ledger.read_text()) | {"noise_multiplier": 1e6}) + "\n")
+    with pytest.raises(ValueError, match=r"ledger.jsonl has another price for one than was planned, so that it is dam"):
+        place.made("a")
+    assert place.book.path.read_bytes() == before
+
+
+def test_no_account_is_kept_in_a_release(place: Place) -> None:
+    """Images that are read from one have it beside them."""
+    text, certificate = io.StringIO(), place.root / "certificate.json"
+    for other in ("no certificate", "[]", '{"of": "a course"}'):
+        certificate.write_text(other)
+        assert (place.made("a") or {})["runs"] == 1
+    place.book.path.unlink()
+    certificate.write_text('{"made_by": {}}')
+    assert place.made("b", text=text) is None
+    told = " ".join(text.getvalue().split())
+    assert "No account is kept, since it would lie in a release, and leave with it" in told
+    assert not place.book.exists()
+
+
+def test_a_run_folder_among_its_own_images_is_refused(place: Place) -> None:
+    """Continued, the run would read its own files as images."""
+    before = sorted(place.source.iterdir())
+    for out in ("scans/run", "scans/cat/run"):
+        with (
+            ExitStack() as stack,
+            pytest.raises(ValueError, match=r"^--out .* lies in .*scans, the images that the run"),
+        ):
+            place.begun(stack, out)
+    assert sorted(place.source.iterdir()) == before
+
+
 def test_a_moved_data_set_takes_its_account_along_or_the_certificate_says_so(place: Place) -> None:
     place.made("a", "one")
     there = Place(place.root.with_name("there"))
@@ -347,7 +390,7 @@ def test_who_names_no_account_is_told_of_the_one_that_earlier_runs_named(place: 
     assert (place.made("d", text=text) or {})["runs"] == 2
     said = " ".join(text.getvalue().split())
     assert said.count(f"WARNING: {named}, where runs on these images are entered, is left out") == 3
-    assert (place.made("e", account=str(place.root / "third")) or {})["runs"] == 1
+    assert place.made("e", account=str(place.root / "third")) == {"sentence": LOST}
     assert note.read_text().splitlines()[-2:] == [str(named), str(place.root / "third")]
 
 
@@ -859,7 +902,7 @@ def test_a_place_that_cannot_be_written_is_said_or_refused_before_any_work(
 def test_an_account_never_lies_where_it_would_leave_or_be_read_as_images(place: Place, at: str) -> None:
     (place.root / at).parent.mkdir(parents=True, exist_ok=True)
     (place.root / "a/release").mkdir(parents=True, exist_ok=True)
-    (place.root / "a/release/certificate.json").write_text("{}")
+    (place.root / "a/release/certificate.json").write_text('{"made_by": {}}')
     with pytest.raises(ValueError, match=r"budget\.account is .*, but it would lie in"):
         place.made("b", account=str(place.root / at))
     assert not (place.root / at).exists()

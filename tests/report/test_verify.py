@@ -540,6 +540,9 @@ def test_a_changed_a_missing_and_an_added_file_are_found(tmp_path: Path, capsys:
     assert rows["files"] == ("FAILS", "samples.png is missing; student.pt is not the file that was signed")
     assert rows["nothing else"] == ("FAILS", "not covered: notes/scan 7.png")
     assert rows["epsilon"][0] == "holds"
+    # An empty folder has a name.
+    (release / "patient 4711").mkdir()
+    assert checked(release, capsys)[1]["nothing else"] == ("FAILS", "not covered: notes/scan 7.png; patient 4711")
 
 
 @pytest.mark.parametrize(

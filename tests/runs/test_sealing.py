@@ -43,11 +43,12 @@ def finished(out: Path | str, *places: str) -> Any:
         noisy = EXACT + torch.randn(40)
         folder.stage("counts", lambda: ledger.pay("counts", Release(noisy, PRICE)))
         folder.stage("judged", lambda: EXACT)
-        for place in (folder.storage, *places):
+        own = [f"{place}/{folder.run_id}" for place in places]
+        for place in (folder.storage, *own):
             store = Store(place)
             for key in ("units/counts/000000.pt", "checkpoints/finetune.pt", "ray/finetune/x/y.pt", "reach.pt"):
                 store[key] = {"exact": EXACT, "secret": folder.secret.hex()}
-        for place in places:
+        for place in own:
             sealing.note_place(folder, place)
         for path in (folder.report_json, folder.report_html, folder.internal / "audit.json"):
             path.write_text("{}")
@@ -73,7 +74,7 @@ def names(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("scheme", ["", "fsspec+file://"])
 def test_secret_exact_answers_and_states_are_gone_wherever_they_were(scheme: str, tmp_path: Path) -> None:
-    place = f"{scheme}{tmp_path}/storage/of-this-run"
+    place = f"{scheme}{tmp_path}/storage"
     Store(f"{scheme}{tmp_path}/storage/of-another")["kept.pt"] = 1
     out = f"{scheme}{tmp_path}/run" if scheme else tmp_path / "run"
     with finished(out, place) as folder:
@@ -114,7 +115,7 @@ def test_sealing_that_was_interrupted_is_finished_later(at: int, tmp_path: Path,
     with start(tmp_path / "run") as folder:
         assert folder.sealed is not None
         sealing.finish(folder)
-    assert telling(tmp_path, secret) == set() and not (tmp_path / "storage").exists()
+    assert telling(tmp_path, secret) == set() and not any((tmp_path / "storage").iterdir())
 
 
 def test_a_place_named_from_elsewhere_or_taken_away_is_not_passed_over(tmp_path: Path, monkeypatch: Any) -> None:
@@ -126,15 +127,58 @@ def test_a_place_named_from_elsewhere_or_taken_away_is_not_passed_over(tmp_path:
         monkeypatch.chdir(tmp_path / "elsewhere")
         sealing.check_places(folder)
         (tmp_path / "scratch").rename(tmp_path / "unmounted")
-        with pytest.raises(ValueError, match=r"on.storage: .*/scratch, .* is not there"):
+        with pytest.raises(ValueError, match=r"on.storage: .*/scratch/\w+, .* is not there"):
             sealing.check_places(folder)
-        with pytest.raises(ValueError, match=r"on.storage: .*/scratch, .* is not there"):
+        with pytest.raises(ValueError, match=r"on.storage: .*/scratch/\w+, .* is not there"):
             sealing.seal(folder, SETTINGS)
     (tmp_path / "unmounted").rename(tmp_path / "scratch")
     with start(tmp_path / "run") as folder:
         sealing.finish(folder)
         sealing.finish(folder)
-    assert telling(tmp_path, secret) == set() and not (tmp_path / "scratch").exists()
+    assert telling(tmp_path, secret) == set() and not any((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+def test_no_folder_is_erased_because_a_run_folder_names_it(at: str, tmp_path: Path) -> None:
+    """One that somebody has handed over, sealed or to be sealed."""
+    (kept := tmp_path / "victim/letters.txt").parent.mkdir()
+    kept.write_text("mine")
+    with finished(tmp_path / "run") as folder:
+        if at == "before":
+            (folder.internal / "places.json").write_text(json.dumps([str(kept.parent)]))
+            with pytest.raises(ValueError, match=r"victim, noted in internal/ .*, is no place of this run"):
+                sealing.check_places(folder)
+        else:
+            sealing.seal(folder, SETTINGS)
+    if at == "after":
+        about = json.loads(folder.run_json.read_text())
+        about["sealed"] |= {"places": [str(kept.parent)], "run": "victim"}
+        folder.run_json.write_text(json.dumps(about))
+    with start(tmp_path / "run") as folder, pytest.raises(ValueError, match="is no place of this run"):
+        (sealing.finish if at == "after" else sealing.check_places)(folder)
+    assert kept.read_text() == "mine"
+
+
+def test_a_run_s_own_place_at_an_address_with_settings_is_its_own() -> None:
+    run = "0123456789abcdef"
+    for own in (f"s3://b/x/{run}?endpoint_override=http://minio:9000&region=eu", f"/mnt/x/{run}/", f"gs://b/{run}"):
+        sealing._check_ours(own, run)
+    with pytest.raises(ValueError, match=r"on.storage: s3://b/x, noted"):
+        sealing._check_ours("s3://key:word@b/x?region=eu", run)
+
+
+def test_what_a_link_leads_to_is_not_called_erased(tmp_path: Path) -> None:
+    with finished(tmp_path / "run") as folder:
+        secret = folder.secret
+        (folder.internal / "units").rename(tmp_path / "elsewhere")
+        (folder.internal / "units").symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ValueError, match=r"internal/units is a link, and what it leads to would not be erased"):
+            sealing.check_places(folder)
+        (folder.internal / "units").unlink()
+        (tmp_path / "elsewhere").rename(folder.internal / "units")
+        sealing.check_places(folder)
+        sealing.seal(folder, SETTINGS)
+    assert telling(tmp_path, secret) == set()
 
 
 def test_other_settings_are_refused_in_one_sentence(tmp_path: Path) -> None:
