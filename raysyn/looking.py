@@ -13,6 +13,7 @@ from pathlib import Path
 
 from raysyn.data import grouped
 from raysyn.data.images import DataConfig, facts_and_units
+from raysyn.data.names import check_by_name
 from raysyn.data.parquet_schema import Columns
 from raysyn.data.persons import Persons
 from raysyn.data.reading import Colour, Reading
@@ -82,7 +83,8 @@ def main(arguments: Sequence[str]) -> int:
 def look(given: str, flags: Flags) -> list[str]:
     """Look at every image, write the sheet and the page, and say what there is. ValueError where nothing can be read of
     the source; a picture that cannot be is counted."""
-    named = given in PRIVATE_NAMES
+    if named := given in PRIVATE_NAMES:
+        check_by_name(given)
     columns = Columns(flags.image_column, flags.label_column, group="")
     config = DataConfig(
         name=given if named else None, path=None if named else given,

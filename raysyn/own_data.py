@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.worker import best_device
 from raysyn.data.images import DataConfig, facts_and_units
+from raysyn.data.names import check_by_name
 from raysyn.data.public import load_public
 from raysyn.data.reading import Reading
 from raysyn.data.sources import PRIVATE_NAMES, check_given
@@ -108,6 +109,8 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     flags = assigned(default(source), words, "auto")
     config = flags.config
     budget = config.budget()
+    if source in PRIVATE_NAMES:
+        check_by_name(source)
     data: dict[str, Any] = {"name": source} if source in PRIVATE_NAMES else {"path": source}
     own = {name.name: getattr(config.data, name.name) for name in fields(config.data)}
     (n, shape, classes), units, unit = facts_and_units(DataConfig(**data, **own))

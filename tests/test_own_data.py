@@ -132,6 +132,25 @@ def test_a_method_picked_by_results_on_these_very_images_is_declared(tmp_path: P
     assert by_table not in declared("fashion_mnist", "--method=dp_merf") + declared("scans")
 
 
+def test_of_one_class_nobody_is_asked_which_it_is(tmp_path: Path) -> None:
+    """A method would refuse the classifiers that others are judged by."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8), np.uint8)
+    one = np.zeros(300, np.int64)
+    np.savez(tmp_path / "scans.npz", train_images=pixels, train_labels=one, test_images=pixels, test_labels=one)
+    words = ["--epsilon=3", "--budget.account=none", "--out", str(tmp_path / "run")]
+    picked = own_data.pick(str(tmp_path / "scans.npz"), words)
+    assert picked.command.config.eval.classifiers == () and "--eval.classifiers" in picked.words
+    picked.entry.method().prepare(picked.command.config)
+
+
+def test_a_folder_that_is_called_as_a_set_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    sentence = r"^digits is a set that raysyn knows by name, and a folder here: give \./digits for that"
+    with pytest.raises(ValueError, match=sentence):
+        own_data.pick("digits", ["--epsilon=3"])
+
+
 def test_no_more_public_images_are_released_than_there_are(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name, many in (("own", 400), ("public", 300)):

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -187,18 +188,38 @@ def _refuse_other_layouts(
         )
 
 
+def reads(source: str, path: Path) -> bool:
+    """Whether what lies at a path would be read as images of the folder `source`: within it, under no hidden name, and
+    where it has a folder train/, within one of its splits. What is no such folder is for others to tell."""
+    with suppress(OSError, RuntimeError, ValueError):
+        root, there = Path(source).expanduser().resolve(), path.resolve()
+        if not root.is_dir() or (root != there and root not in there.parents):
+            return False
+        within = there.relative_to(root).parts
+        if any(is_hidden(part) for part in within):
+            return False
+        divided = any(USUAL_NAMES.get(one.name.lower()) == "train" for one in root.iterdir() if one.is_dir())
+        return not divided or not within or within[0].lower() in USUAL_NAMES
+    return False
+
+
 def _refuse_near_splits(label: str, folders: Sequence[str], by_class: bool) -> None:
-    """ValueError for folders such as train_images/ and test_images/, of which the second would be trained on: but for
-    a split at one end they have one name. Where all folders are trained on, one for tests is enough."""
-    seen = dict[str, str]()
+    """ValueError for folders such as train_images/ and test_images/, or 01_train/ and 02_test/, of which the second
+    would be trained on: but for a split at one end, or as a word of it and numbers, they have one name. Where all
+    folders are trained on, one for tests is enough."""
+    seen, apart = dict[str, str](), dict[tuple[str, ...], str]()
     for name in folders:
         match, split = AT_AN_END.search(low := name.lower()), None
         if match and (rest := low[: match.start()] + low[match.end() :]):
             found = USUAL_NAMES[match.group()]
             split = found if seen.setdefault(rest, found) != found else None
+        words = [word for word in NO_LETTERS.split(low) if word]
+        named = {USUAL_NAMES[word] for word in words if word in USUAL_NAMES}
+        if split is None and len(named) == 1:
+            rest_of, (found,) = tuple(word for word in words if word not in USUAL_NAMES), named
+            split = found if apart.setdefault(rest_of, found) != found else None
         if not by_class and split is None:
-            words = {USUAL_NAMES.get(word) for word in NO_LETTERS.split(low)}
-            split = next((one for one in ("test", "val") if one in words), None)
+            split = next((one for one in ("test", "val") if one in named), None)
         if split is not None:
             raise ValueError(
                 f"{label} has {legible(name)}/, which by its name is for {split}: rename the folders of splits to "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 CONTROL = ("Cc", "Zl", "Zp")
 """Unicode's categories of line breaks, tabs and other control characters."""
@@ -70,3 +71,13 @@ def check_class_names(place: str, names: Sequence[str], *, once: bool = True) ->
     for name, count in same.items():
         if once and count > 1:
             raise ValueError(f"{legible(place)}: {count} classes are called {name!r}; rename all but one")
+
+
+def check_by_name(name: str) -> None:
+    """ValueError where a set that is known by name is also a file or folder here: who gave it may have meant that."""
+    if Path(name).exists():
+        what = "folder" if Path(name).is_dir() else "file"
+        raise ValueError(
+            f"{name} is a set that raysyn knows by name, and a {what} here: give ./{name} for that, or go to another "
+            "folder for the set"
+        )

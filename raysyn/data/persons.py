@@ -24,7 +24,7 @@ from raysyn.data.source import Source
 
 USUAL = "person"
 """What the column is called, in whatever case, where none is named."""
-NOBODY = ("", "nan", "none", "null", "na", "n/a", "<na>")
+NOBODY = ("", "nan", "none", "null", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "?", "-", "--", ".")
 """What tables hold in place of a name, in small letters."""
 NEAR = (
     "case", "client", "customer", "donor", "household", "individual", "mrn", "participant", "pat", "patient", "people",
@@ -199,22 +199,31 @@ def spelled_twice(persons: Iterable[str]) -> list[str]:
     if not (several := [count for count in groups.values() if count > 1]):
         return []
     return [
-        f"{sum(several):,} persons are {len(several):,} but for capital letters, leading zeros, or what stands between "
-        "words (007 and 7, Ann and ann): if such are one, spell them alike, or somebody is hidden as two."
+        f"{sum(several):,} persons are {len(several):,} but for capital letters, leading zeros, dashes, an apostrophe "
+        "before them, or what stands between words (007 and 7, Ann and ann): if such are one, spell them alike, or "
+        "somebody is hidden as two."
     ]
 
 
 def _spelled(name: str) -> str:
     """What another spelling of the same name has too. A sign before a number is a part of it, and so is its point."""
-    name = re.sub(r"(?<=\d)\.0+$", "", unicodedata.normalize("NFKC", name).casefold().strip())
+    name = unicodedata.normalize("NFKC", name).casefold().strip().lstrip("'\u2019")
+    name = "".join("-" if unicodedata.category(one) == "Pd" else one for one in name)
+    name = re.sub(r"(?<=\d)\.0+$", "", name)
     apart = re.sub(r"(?<=\w)(?:[\s_/-]|\.(?!\d)|(?<!\d)\.)+(?=\w)", " ", name)
     return re.sub(r"(?<![\d.])0+(?=\d)", "", apart)
+
+
+def _visible(name: str) -> str:
+    """Without format characters, which mostly do not show, as zero-width spaces and soft hyphens of a copied cell."""
+    plain = "".join(one for one in name if unicodedata.category(one) != "Cf")
+    return unicodedata.normalize("NFC", plain).strip()
 
 
 def number_of(person: Any, numbers: dict[str, int], place: str) -> int:
     """The number of whom a field names, which follows from the name alone; it is noted in `numbers`. ValueError, in a
     sentence that `place` opens, for an empty field: to nobody knows whom nothing can be promised."""
-    name = "" if person is None else unicodedata.normalize("NFC", str(person)).strip()
+    name = "" if person is None else _visible(str(person))
     if name.casefold() in NOBODY:
         raise ValueError(
             f"{place} has {'an empty person' if not name else f'the person {name!r}, which is nobody'}; "

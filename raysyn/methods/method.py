@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from raysyn.data.folders import reads
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, ends, misfits, network, tracking, unpaid_looks
 from raysyn.methods.class_shares import check_counted, say_few
@@ -25,7 +26,8 @@ from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
-from raysyn.runs.refusals import identity, refused
+from raysyn.runs.refusals import RUN_JSON, identity, refused
+from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
 
 
@@ -112,6 +114,7 @@ class Method:
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
         tracking.check(command.track, command.out)
+        refuse_inside(command.out, getattr(getattr(command.config, "data", None), "path", None))
         if (written := getattr(command.config, "release", None)) is not None and written.network:
             network.check(self.network, command.config, self.name)
         check_counted(command.config)  # before further runs are priced, which would be with counts
@@ -190,6 +193,18 @@ class Method:
         """ValueError where no plan has a place for them."""
         if plan is None or COUNTS not in plan.stages:
             raise ValueError(f"classes.noisy_counts is {std:g}, but {self.name} does not ask for them: leave it out")
+
+
+def refuse_inside(out: str, source: str | None) -> None:
+    """ValueError where a new run folder would be read as some of the images that the run is made of, also when it is
+    continued."""
+    here = local_folder(out)
+    if here is None or not source or (here / RUN_JSON).exists() or not reads(source, here):
+        return
+    raise ValueError(
+        f"--out {out} lies in {source}, the images that the run is made of, and its files would be read among them; "
+        "choose a folder elsewhere"
+    )
 
 
 def source_of(run: Callable[[Any], Any]) -> dict[str, str]:

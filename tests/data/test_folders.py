@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raysyn.data.folders import reads
 from raysyn.data.images import DataConfig, load
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
@@ -194,6 +195,9 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], str]] = {
     "beside": (("train", "test", "testing"), r"has test/ and testing/, both for test; move one"),
     "without": (("val", "test"), r"has test/ and val/ but no folder train/; rename"),
     "named otherwise": (("test_images", "train_images"), r"has train_images/, which by its name is for train: rename"),
+    "numbered": (("01_train", "02_test"), r"has 02_test/, which by its name is for test: rename"),
+    "of two years": (("test_2020", "train_2019"), r"has train_2019/, which by its name is for train: rename"),
+    "in the middle": (("ISIC_1_Training_Input", "ISIC_1_Test_Input"), r"has ISIC_1_T\w+/, which by its name is for"),
     "splits beside what is none": (("annotations", "train2017", "val2017"), "val2017/, which by its name is for val: "),
     "splits of two kinds": (("trainA", "trainB", "testA", "testB"), "which by its name is for (train|test): rename"),
 }  # fmt: skip
@@ -205,6 +209,27 @@ def test_other_layouts_are_told_from_what_is_there(tmp_path: Path, read: Read, l
     names, words = LAYOUTS[layout]
     with pytest.raises(ValueError, match=words):
         read(zoo(tmp_path / "set", names))
+
+
+@pytest.mark.parametrize(
+    ("folders", "out", "read"),
+    [
+        (("cat", "dog"), "runs/a", True), (("cat", "dog"), "cat/run", True), (("cat", "dog"), ".", True),
+        (("cat", "dog"), ".runs/a", False), (("cat", "dog"), "../a", False), (("cat", "dog"), "cat/.b/a", False),
+        (("train/cat", "test/cat"), "runs/a", False), (("train/cat", "test/cat"), "train/run", True),
+    ],
+)  # fmt: skip
+def test_what_lies_among_images_is_read_with_them(
+    folders: tuple[str, ...], out: str, read: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in folders:
+        (tmp_path / "set" / name).mkdir(parents=True)
+    assert reads(str(tmp_path / "set"), tmp_path / "set" / out) == read
+    monkeypatch.chdir(tmp_path / "set")
+    assert reads(".", Path(out)) == read
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for strange in ("~nobody-of-this-name/im", str(tmp_path / "loop"), str(tmp_path / "set.csv"), "\0"):
+        assert not reads(strange, tmp_path / "set" / out)
 
 
 def test_a_class_may_be_called_by_a_word_of_splits(tmp_path: Path) -> None:

@@ -276,9 +276,16 @@ def test_the_same_name_in_other_spellings_of_unicode_is_one_person(tmp_path: Pat
         "m\u00fcller", "m\u00fcller", "m\u00f6ller"
     ]  # fmt: skip
     assert Persons.of(None, "(mu\u0308)")._in_name("m\u00fc") == "m\u00fc"
+    # Nor is what does not show a part of a name.
+    numbers = dict[str, int]()
+    assert (
+        len({number_of(one, numbers, "") for one in ("\u00e9", "\u00e9\u200b", "e\u200b\u0301", "\ufeff\u00e9 ")})
+        == len(numbers)
+        == 1
+    )
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", "NA", "N/A", "<NA>"])
+@pytest.mark.parametrize("word", ["nan", "NaN", "None", "null", "NA", "N/A", "<NA>", "#N/A", "n.a.", "?", "-"])
 def test_what_tables_hold_in_place_of_a_name_is_nobody(word: str, tmp_path: Path) -> None:
     sentence = fault(source(tmp_path, "csv", [word, *WHOSE[1:]]))
     assert f"the person {word!r}, which is nobody; name whose image it is" in sentence
@@ -492,6 +499,7 @@ def test_persons_in_two_spellings_are_counted(kind: str, other: str, tmp_path: P
     ("Ann.05", "ann 5", True), ("-07", "-7", True), ("07.5", "7.5", True), ("0", "00", True), ("1-5", "1_5", True),
     ("-7", "7", False), ("+7", "7", False), ("1.5", "1.05", False), ("1.5", "15", False), ("1.5", "1 5", False),
     ("10", "1", False), ("100.0", "1", False), ("7.01", "7.1", False),
+    ("P-1", "P\u20131", True), ("P-1", "P\u20111", True), ("'7", "7", True), ("\u2019a1", "a1", True),
 ])  # fmt: skip
 def test_other_spellings_of_a_number_are_those_of_its_value(one: str, other: str, same: bool) -> None:
     assert bool(spelled_twice([one, other])) == same == bool(spelled_twice([other.upper(), one]))

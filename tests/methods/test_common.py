@@ -93,6 +93,7 @@ def planned(**changes: Any) -> Plan:
         ({"facts": {"public": "q"}}, "public = p"),
         ({"config": Config(seed=1)}, "seed = 0"),
         ({"dataset": dataset(1)}, "a run on other images"),
+        ({"dataset": replace(dataset(), test=dataset(1).train)}, "a run on the same training images and other test"),
     ],
 )
 def test_trap_30_a_run_is_not_continued_under_another_plan_nor_on_other_images(

@@ -64,7 +64,7 @@ class Setting:
 
 def setting(method: str, facts: Facts, budget: Budget) -> Setting:
     """Of one method for such images; ValueError where the budget promises nothing for so many."""
-    made = {"synthetic": str(min(max(facts.n, LEAST), MOST)), **_judging()}
+    made = {"synthetic": str(min(max(facts.n, LEAST), MOST)), **_judging(facts)}
     colour = facts.shape[2] == 3
     either = "cpu-cifar10" if colour else "cpu-fashion_mnist"
     if method == "dp_prototypes":
@@ -96,7 +96,9 @@ def setting(method: str, facts: Facts, budget: Budget) -> Setting:
     return Setting(method=method, preset="cpu-fashion_mnist", flags=made | flags | _central(facts, budget))
 
 
-def _judging() -> dict[str, str]:
+def _judging(facts: Facts) -> dict[str, str]:
+    if facts.classes == 1:
+        return {"eval.classifiers": ""}  # who would all answer with it
     return {
         f"eval.{name.replace('_', '-')}": " ".join(value) if isinstance(value, tuple) else str(value)
         for name, value in JUDGING.items()
