@@ -18,6 +18,7 @@ from raysyn.data.images import Dataset, Images
 from raysyn.draw_source import DRAWN, NOT_ENDED
 from raysyn.methods import canaries, catalogue
 from raysyn.methods.method import Method, source_of
+from raysyn.methods.own_network import refuse_unnamed
 from raysyn.report import shadowed
 from raysyn.report.across_runs import ATTACKED
 from raysyn.report.release import read_images
@@ -60,9 +61,10 @@ class Attacked:
         return torch.load(content, map_location="cpu", weights_only=True)
 
 
-def attacked(run: str, data: str | None) -> Attacked:
+def attacked(run: str, data: str | None, trust: str | None = None) -> Attacked:
     """The run in a folder or at a URI, and its private images, at the path `data` where they are no longer where they
-    were. ValueError, in one sentence, where it cannot be attacked."""
+    were; `trust` is a network of the user's own that it may build. ValueError, in one sentence, where it cannot be
+    attacked."""
     try:
         about, report = (json.loads(read_bytes(run, name)) for name in (RUN_JSON, REPORT_JSON))
     except FileNotFoundError as error:
@@ -83,6 +85,7 @@ def attacked(run: str, data: str | None) -> Attacked:
     if preset not in entry.presets():
         raise ValueError(f"run is {run}, of the preset {preset}, which {name} does not have here")
     config = restored(entry.presets()[preset], report["config"])
+    refuse_unnamed(run, config, trust)
     if data is not None:
         config = replace(config, data=replace(config.data, path=data))
     dataset = method.prepare(config).dataset

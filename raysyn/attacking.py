@@ -59,6 +59,8 @@ class Flags:
     """Runs of the method on random halves of the images, an even number of at least 6: more show smaller leaks. Asking
     for more later keeps those that exist."""
     data: DataFlags = field(default_factory=DataFlags)
+    trust: str | None = None
+    """network.factory of the run, where it has one: code that its folder names and that is run, so it is named here."""
     on: Machines = field(default_factory=Machines)
     """Where shadow runs happen, each on one CPU; with GPUs `gpus_per_unit` is each one's share."""
     account: str | None = None
@@ -83,13 +85,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def attack(
-    run: str, *, shadow_runs: int = 16, data: str | None = None, account: str | None = None, out: str | None = None,
-    dry_run: bool = False, quiet: bool = False, on: Mapping[str, Any] | None = None,
+    run: str, *, shadow_runs: int = 16, data: str | None = None, trust: str | None = None, account: str | None = None,
+    out: str | None = None, dry_run: bool = False, quiet: bool = False, on: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """What `raysyn attack RUN` finds, as records that stay inside; none after a dry run. ValueError for bad input."""
     flags = Flags(
         shadow_runs=shadow_runs,
         data=DataFlags(path=data),
+        trust=trust,
         on=Machines(**(on or {})),
         account=account,
         out=out,
@@ -133,7 +136,7 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
     out = flags.out or under(name, "internal", FOLDER)
     _check_out(out)
     console.show("images are read and checked", 0, 0, {})
-    one = attacked(name, flags.data.path)
+    one = attacked(name, flags.data.path, flags.trust)
     everybody = shadowing.everybody(one.dataset)
     shadows = shadowing.Shadows(
         one.about["method"], one.about["preset"], one.config, one.dataset, space_of(everybody), one.config.seed,

@@ -47,6 +47,8 @@ class Flags:
     """Only rows whose names hold one of these words, such as finetune or DP-SGD."""
     confidence: float = 0.95
     """Of all rows together, from 0.5 to 0.9999."""
+    trust: str | None = None
+    """network.factory of the run, where it has one: code that its folder names and that is run, so it is named here."""
     out: str | None = None
     """A file for all figures, a .json; by default internal/audit.json of the run, where this is a folder here."""
     overwrite: bool = False
@@ -118,7 +120,7 @@ def _cases(name: str | None, flags: Flags, tell: Tell) -> tuple[Run, list[Case]]
     from raysyn.audit_source import read
     from raysyn.audits import own_run
 
-    run = read(str(name))
+    run = read(str(name), flags.trust)
     if len(run.unknown()) == len(run.plan):
         raise ValueError(f"run is {name}, and its method says of no stage how it is played: nothing can be audited")
     cases = audit_table.chosen(own_run.cases(run, flags.games, flags.steps, tell), flags.only)

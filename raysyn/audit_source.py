@@ -14,6 +14,7 @@ from raysyn.audits.own_run import Run
 from raysyn.data.images import Images
 from raysyn.methods import catalogue
 from raysyn.methods.method import Method, source_of
+from raysyn.methods.own_network import refuse_unnamed
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import cost_of
 from raysyn.report.verify import DAMAGE
@@ -28,14 +29,15 @@ from raysyn.screen.flags import restored
 CERTIFICATE, LEDGER = "release/certificate.json", "internal/ledger.jsonl"
 
 
-def read(run: str) -> Run:
-    """The finished run in a folder or at a URI; ValueError, in one sentence, where it has not what is needed."""
+def read(run: str, trust: str | None = None) -> Run:
+    """The finished run in a folder or at a URI; `trust` is a network of the user's own that it may build. ValueError, in
+    one sentence, where it has not what is needed."""
     try:
         written, certified = read_bytes(run, RUN_JSON), read_bytes(run, CERTIFICATE)
     except FileNotFoundError as error:
         raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
     try:
-        return _read(run, json.loads(written), parsed(certified.decode()))
+        return _read(run, json.loads(written), parsed(certified.decode()), trust)
     except (*DAMAGE, RuntimeError) as error:
         if str(error).startswith("run is "):
             raise
@@ -43,7 +45,7 @@ def read(run: str) -> Run:
         raise ValueError(f"run is {run}, whose files do not fit one another ({type(error).__name__}: {why})") from error
 
 
-def _read(run: str, about: Mapping[str, Any], signed: Mapping[str, Any]) -> Run:
+def _read(run: str, about: Mapping[str, Any], signed: Mapping[str, Any], trust: str | None) -> Run:
     if signed["guarantee"] == "none":
         raise ValueError(f"run is {run}, which promises nothing, so that nothing can be held against an attack")
     if "plan" not in about["config"]:
@@ -52,6 +54,7 @@ def _read(run: str, about: Mapping[str, Any], signed: Mapping[str, Any]) -> Run:
     _check_paid(run, plan, signed)
     method, preset = _made_by(run, about)
     config, facts = restored(preset, about["config"], but="data."), signed["public_facts"]
+    refuse_unnamed(run, config, trust)
     like = Images(np.zeros((0, *facts["shape"]), np.uint8), np.zeros(0, np.int64), tuple(facts["classes"]))
     assert method.mechanisms is not None
     asked = method.mechanisms(config, like, _answers(run, plan))

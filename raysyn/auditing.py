@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def audit(
     what: str = "engine", run: str | None = None, *, games: int = 8192, steps: int | None = None, seed: int = 0,
-    only: Sequence[str] = (), confidence: float = 0.95,
+    only: Sequence[str] = (), confidence: float = 0.95, trust: str | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """The rows of `raysyn audit engine`, or of `raysyn audit run RUN`, without the table: claims with `"fails": True`
     do not hold. ValueError for bad input."""
@@ -75,9 +75,11 @@ def audit(
 
     _check_what([what])
     if what == "run":
-        given = audit_run.Flags(games=games, steps=steps, seed=seed, only=tuple(only), confidence=confidence)
+        given = audit_run.Flags(
+            games=games, steps=steps, seed=seed, only=tuple(only), confidence=confidence, trust=trust
+        )
         return audit_run.rows(run, given)
-    for name, value in {"run": run, "steps": steps}.items():
+    for name, value in {"run": run, "steps": steps, "trust": trust}.items():
         if value is not None:
             raise ValueError(f"{name} is {value}, but what is engine: give what='run', or leave it out")
     flags = Flags(games=games, seed=seed, only=tuple(only), confidence=confidence)

@@ -20,6 +20,7 @@ from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.draw_source import DRAWN, Source, source
 from raysyn.methods.class_shares import turns
 from raysyn.methods.common import apart, join, watch
+from raysyn.methods.own_network import refuse_unnamed
 from raysyn.methods.synthesis import Drawing, drawn, soft_labels
 from raysyn.report import choices
 from raysyn.report.release import write_release
@@ -53,12 +54,14 @@ class Flags:
     chosen_among: str | None = None
     """What these images were chosen among by looking at private ones, in words; the certificate lists it as an
     uncharged choice."""
+    trust: str | None = None
+    """network.factory of the run, where it has one: code that its folder names and that is run, so it is named here."""
     on: Machines = field(default_factory=Machines)
     out: str
     """Folder of the new release, or its URI. The same command continues one that was stopped."""
 
 
-NOT_OF_IMAGES = ("on", "out", "release", "chosen_among")
+NOT_OF_IMAGES = ("on", "out", "release", "chosen_among", "trust")
 """Flags that change nothing in the images."""
 PLAIN = Flags(synthetic=60_000, sampler=SamplerConfig(), out="")
 """Every flag that there is."""
@@ -79,6 +82,7 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     if was.sampler is None and given.sampler is not None:
         raise ValueError(f"sampler is given, but {made_by.method} drew this run without one: leave --sampler.* out")
     known = made_by.signed["public_facts"]["classes"]
+    refuse_unnamed(made_by.run, made_by.config, given.trust)
     if not given.out:
         raise ValueError("out is not given: say with --out where the new release goes")
     here, there = local_folder(given.out), local_folder(made_by.run)

@@ -27,6 +27,7 @@ from raysyn.metrics.utility import subset
 from raysyn.privacy import units
 from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.report import Section
+from raysyn.runs.storage import write_atomically
 from raysyn.screen.ended import Ended
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 from raysyn.train.near import Look, flat
@@ -38,6 +39,11 @@ OF_ONE = 20
 """Images of one person, at most, that are looked at."""
 TAUGHT, EPOCHS = 5000, 3
 """Released images, at most, that the network of features is trained on, and for how long."""
+REFUTED = "REFUTED.txt"
+REFUTED_SAYS = (
+    "Nothing of this folder may leave: the run's own canaries show more than its certificate says.\n"
+    "The run's report, internal/report.html, says what to do.\n"
+)
 PIXELS, FEATURES, WEIGHTS = "nearest in pixels", "nearest in features", "loss of the model"
 ANSWER = "along the noisy embedding"
 INSIDE = (WEIGHTS, ANSWER)
@@ -101,6 +107,9 @@ def attack(
     best = one_run.largest(list(shown.values()))
     setting.console.stage(STAGE, _beside(claim, best))
     if best.refuted:
+        # Beside the certificate, so that `raysyn verify` fails for whoever is handed the folder all the same.
+        write_atomically(setting.folder.release / REFUTED, REFUTED_SAYS)
+        setting.folder.push()
         setting.console.say(finding.about["sentence"], alarm=True)
     return finding
 

@@ -24,6 +24,19 @@ APART = 1e-3
 """Relative difference that is more than rounding."""
 
 
+def refuse_unnamed(run: str, config: Any, trust: str | None) -> None:
+    """ValueError where the folder of a run names code that its reader has not: it may have come from anywhere."""
+    factory = getattr(getattr(config, "network", None), "factory", None)
+    if factory is None and trust is not None:
+        raise ValueError(f"trust is {trust}, but {run} has no network of its own: leave it out")
+    if factory != trust:
+        given = "without --trust it is not run" if trust is None else f"and trust is {trust}"
+        raise ValueError(
+            f"run is {run}, whose folder names code, network.factory {factory}, {given}: look at that code, which may "
+            f"be another one here, and say --trust {factory}"
+        )
+
+
 def check_denoiser(
     denoiser: nn.Module, shape: Shape, task: DiffusionTask, sampler: SamplerConfig, layers: str = ALL
 ) -> dict[str, str]:

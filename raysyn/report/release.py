@@ -242,7 +242,6 @@ def parquet_bytes(
     """
     # Imported where it is used, not above: who only asks for help must not wait for it.
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     n = len(images.labels_N)
     columns = {
@@ -254,7 +253,14 @@ def parquet_bytes(
         assert soft_labels.shape == (n, len(images.class_names)), soft_labels.shape
         columns["soft_label"] = pa.array(list(soft_labels.astype(np.float32)), pa.list_(pa.float32()))
     about = described(name, images.class_names, images.images_NHWC.shape[1:], soft_labels is not None)
-    table = pa.table(columns).replace_schema_metadata(about)
+    return packed(pa.table(columns).replace_schema_metadata(about))
+
+
+def packed(table: Any) -> bytes:
+    """A table of images as a Parquet file, in the one way that `raysyn verify` reads."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     # PNG is compressed already; the dictionary makes the constant columns vanish.
     pq.write_table(table, buffer, row_group_size=10_000, compression="none", use_dictionary=["label", "split"])

@@ -18,6 +18,7 @@ from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.croissant import CROISSANT, croissant
 from raysyn.report.layouts import MANIFEST, hashes_of, laid_out
 from raysyn.report.release import others_likelier
+from raysyn.report.release_config import ReleaseConfig
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
 
@@ -80,7 +81,9 @@ def images_in(release: Path) -> Images:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(release / IMAGES, partitioning=None)
+        with pq.ParquetFile(release / IMAGES) as file:
+            _check_packed(file.metadata, (release / IMAGES).stat().st_size)
+            table = file.read()
         about = parsed(table.schema.metadata[b"dataset"].decode())
         height, width, channels = about["image_shape"]
         found = Images(
@@ -92,6 +95,20 @@ def images_in(release: Path) -> Images:
         return found._replace(asked=soft_NK is not None and others_likelier(soft_NK, found.labels))
     except Exception as error:  # a damaged file raises anything
         raise ValueError(f"{IMAGES} is no file that raysyn released ({error})") from error
+
+
+def _check_packed(about: Any, size: int) -> None:
+    """ValueError, before anything is unpacked, for images packed otherwise than a release's: a small file may else hold
+    more than there is memory for. What has no dictionary and no compression is as large unpacked."""
+    if about.num_rows * len(END) > size:
+        raise ValueError(f"it says that it has {about.num_rows:,} images, for which it is too small")
+    for group in map(about.row_group, range(about.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            name, ways = column.path_in_schema, {"PLAIN", "RLE"}
+            if name in ("label", "split"):
+                ways |= {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
+            if column.compression != "UNCOMPRESSED" or not ways.issuperset(column.encodings):
+                raise ValueError(f"its column {name} is packed by {column.compression}, {', '.join(column.encodings)}")
 
 
 def _check(images: Images) -> None:
@@ -106,6 +123,8 @@ def _check(images: Images) -> None:
     if any(label not in known for label in images.labels):
         raise ValueError(f"it has labels beyond its {len(known)} classes")
     height, width, channels = images.shape
+    if height * width > (most := Image.MAX_IMAGE_PIXELS or 0):
+        raise ValueError(f"it has images of {width} x {height} pixels: no release has more than {most:,}")
     head = struct.pack(
         ">8sI4sIIBBBBB", b"\x89PNG\r\n\x1a\n", 13, b"IHDR", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0
     )
@@ -121,19 +140,19 @@ def _check(images: Images) -> None:
 def _of_pixels_alone(picture: bytes, size: int) -> bool:
     """Whether a PNG file has no other chunks than pixels need, whole and nothing after them, and unpacks to so many
     bytes: decoders pass over what is more."""
-    at, kinds, packed = 8, list[bytes](), b""
+    at, kinds, packed = 8, list[bytes](), list[bytes]()
     while at < len(picture):
         end = at + 8 + int.from_bytes(picture[at : at + 4], "big")
         if picture[end : end + 4] != struct.pack(">I", zlib.crc32(picture[at + 4 : end])):
             return False
         kinds.append(kind := picture[at + 4 : at + 8])
-        packed += picture[at + 8 : end] if kind == b"IDAT" else b""
+        packed += [picture[at + 8 : end]] if kind == b"IDAT" else []
         at = end + 4
     if kinds != [b"IHDR", *[b"IDAT"] * (len(kinds) - 2), b"IEND"] or not picture.endswith(END):
         return False
     unpack = zlib.decompressobj()
     try:
-        whole = len(unpack.decompress(packed, size + 1)) == size
+        whole = len(unpack.decompress(b"".join(packed), size + 1)) == size
     except zlib.error:
         return False
     return whole and unpack.eof and not unpack.unused_data
@@ -164,9 +183,12 @@ def _check_table(images: Images, table: Any) -> Any:
 
 
 def as_said(signed: Mapping[str, Any], images: Images) -> Check:
-    """What the certificate calls public is so: classes and shape are those of the images."""
+    """What the certificate calls public is so: name, classes and shape are those of the images."""
     said = signed["public_facts"]
-    facts = {"shape": (said["shape"], list(images.shape)), "classes": (said["classes"], list(images.class_names))}
+    facts = {
+        "shape": (said["shape"], list(images.shape)), "classes": (said["classes"], list(images.class_names)),
+        "name": (f"synthetic {said['name']}", images.name),
+    }  # fmt: skip
     others = [f"{name} is {known}, not {found}" for name, (known, found) in facts.items() if known != found]
     shape = " x ".join(map(str, images.shape))
     told = f"{len(images.labels):,} of {shape}, of the classes that the certificate names"
@@ -198,7 +220,7 @@ def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
         told = Described(
             name=images.name, count=len(images.labels), shape=images.shape, class_names=images.class_names,
             soft=images.soft, asked=images.asked, size=(release / IMAGES).stat().st_size, layouts=which,
-            license=there.get("license"), network=NETWORK_WEIGHTS in files,
+            license=ReleaseConfig(license=there.get("license")).license, network=NETWORK_WEIGHTS in files,
             empty=len(set(images.labels)) < len(images.class_names),
         )  # fmt: skip
         again = {CARD: card(signed, told), CROISSANT: croissant(signed, told, files[IMAGES]["sha256"])}

@@ -16,6 +16,8 @@ FILES = (
     "synthetic.parquet", "samples.png", "student.pt", NETWORK_WEIGHTS, NETWORK_ABOUT, "README.md",
     "croissant.json", "disclosure.json", "certificate.html", "manifest.json", "certificate.json",
 )  # fmt: skip
+OF_NO_PROMISE = ("student.pt",)
+"""Files of runs that promise nothing, which nobody can hold against a ledger."""
 FOLDER, TAR = "folder", "webdataset"
 FOLDERS = (FOLDER, TAR)
 """Of layouts: the same images, as other tools read them. Their hashes are in manifest.json."""
@@ -27,7 +29,8 @@ _WORD = re.compile(r"[A-Za-z0-9_.:+-]{1,40}")
 _NAME = re.compile(r"[\w .,:+=()-]{1,60}")
 
 _TEXT, _WHOLE, _NUMBER = (str,), (int,), (int, float, type(None))
-_SHA256 = {"sha256": _TEXT}
+_HASH = re.compile(r"[0-9a-f]{64}")
+_SHA256 = {"sha256": _HASH}
 ALARMS = (
     "0", "0.000001", "0.00001", "0.00003", "0.0001", "0.0002", "0.0005", "0.001", "0.002", "0.005", "0.01", "0.02",
     "0.03", "0.05", "0.07", "0.1", "0.15", "0.2", "0.25", "0.3", "0.35", "0.4", "0.45", "0.5", "0.55", "0.6", "0.65",
@@ -47,9 +50,9 @@ _SPENT = {
 _PUBLIC_IMAGES = {
     "sets": [_TEXT],
     "images": _WHOLE,
-    "sha256": _TEXT,
+    "sha256": _HASH,
     "validation_images": _WHOLE,
-    "validation_sha256": _TEXT,
+    "validation_sha256": _HASH,
     "released": _TEXT,
 }
 CERTIFICATE: Mapping[str, Any] = {
@@ -101,7 +104,7 @@ CERTIFICATE: Mapping[str, Any] = {
     "drawn_anew": {"of": dict.fromkeys(FILES, _SHA256), "settings": _TEXT},
     "files": dict.fromkeys(FILES, _SHA256),
 }
-"""Fields by name: types of a plain value, [what each of a list is], or the fields inside."""
+"""Fields by name: types of a plain value, how a text is written, [what each of a list is], or the fields inside."""
 
 
 def units_of(public_facts: Mapping[str, Any]) -> int:
@@ -116,6 +119,8 @@ def check(certificate: Mapping[str, Any], files: Iterable[str]) -> None:
     for name in files:
         if name not in FILES and not is_laid_out(name):
             raise ValueError(f"release/{name} may not leave: it is not among may_leave.FILES, {', '.join(FILES)}")
+        if name in OF_NO_PROMISE and certificate.get("guarantee") != "none":
+            raise ValueError(f"release/{name} may not leave of a run with a promise: no row of a ledger speaks of it")
     _check(certificate, CERTIFICATE, "")
 
 
@@ -181,6 +186,8 @@ def _check(value: Any, allowed: Any, place: str) -> None:
     if isinstance(allowed, tuple):
         # By the very type: a subclass, such as bool of int, is another thing to say.
         fits = type(value) in allowed
+    elif isinstance(allowed, re.Pattern):
+        fits = type(value) is str and allowed.fullmatch(value) is not None
     elif isinstance(allowed, list):
         fits = isinstance(value, list | tuple)
         for one in value if fits else ():

@@ -27,6 +27,7 @@ from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy import units
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.poisson import Stream
+from raysyn.report.verify import verify
 from raysyn.runs.folder import RunFolder
 from raysyn.screen import cli
 
@@ -246,6 +247,9 @@ def test_a_release_that_holds_its_private_images_is_refuted_and_fails_the_comman
     assert 'warning">Warning: REFUTED: claimed ε at most ' in page
     with pytest.raises(Refuted, match=r"^REFUTED: "):
         run(tmp_path / "run", tried=200, **changes)  # what is found finished is refuted again
+    # Whoever is handed the folder all the same finds it so.
+    failed = {check.name: check.found for check in verify(tmp_path / "run/release") if not check.holds}
+    assert failed == {"nothing else": "not covered: REFUTED.txt"}
     with pytest.raises(ValueError, match="refute its certificate: nothing may be drawn from it"):
         source(str(tmp_path / "run"))
 

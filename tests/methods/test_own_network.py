@@ -6,7 +6,7 @@ import copy
 import pickle
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 import raysyn
-from raysyn.methods.own_network import check_denoiser
+from raysyn.methods import catalogue
+from raysyn.methods.own_network import check_denoiser, refuse_unnamed
 from raysyn.methods.synthesis import draw_chunk
 from raysyn.models.denoiser import OwnDenoiser, new_denoiser
 from raysyn.models.unet import UNet, UNetConfig
@@ -97,6 +98,32 @@ def test_a_users_network_makes_a_run_and_an_edited_one_is_not_taken_for_it(start
     forget(set())
     with pytest.raises(ValueError, match="network_source"):
         raysyn.run("dp_feta", **flags(tmp_path / "run"))
+
+
+def test_a_network_that_a_folder_names_is_run_only_for_those_who_name_it_too(start: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    raysyn.run("dp_feta", **flags(out))
+    forget(set())
+    ran = tmp_path / "ran"
+    write(start, f"open({str(ran)!r}, 'w').close()\n" + NET)  # somebody else's, of the same name
+    at, new = {"address": "here"}, tmp_path / "new"
+    commands: dict[str, Callable[..., Any]] = {
+        "draw": lambda **more: raysyn.draw(str(out), out=str(new), synthetic=5, on=at, quiet=True, **more),
+        "attack": lambda **more: raysyn.attack(str(out), shadow_runs=6, on=at, quiet=True, dry_run=True, **more),
+        "audit": lambda **more: raysyn.audit("run", str(out), games=1024, **more),
+    }
+    for name, asked in commands.items():
+        with pytest.raises(ValueError, match=r"names code, network\.factory mynets:build, without --trust") as refused:
+            asked()
+        assert "\n" not in str(refused.value) and not ran.exists(), name
+        with pytest.raises(ValueError, match=r"mynets:build, and trust is mynets:other: look at that code"):
+            asked(trust="mynets:other")
+        assert not ran.exists() and not new.exists(), name
+    write(start)
+    drawn = raysyn.draw(str(out), out=str(new), synthetic=5, trust="mynets:build", on=at, quiet=True)
+    assert len(drawn.images) == 5
+    with pytest.raises(ValueError, match="trust is mynets:build, but run has no network of its own"):
+        refuse_unnamed("run", catalogue.find("dp_feta").presets()["quick"], "mynets:build")
 
 
 def test_a_users_network_may_stand_in_privimage_too_also_before_it_knows_classes(start: Path, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_many_classes_do_not_fill_a_sheet() -> None:
 def written(out: Path) -> Path:
     with RunFolder.open(out, method="m", preset="p", config={}, data_fingerprint="f") as folder:
         told = certificate(no_dp_section(), method="m", name="s", n=9, shape=(8, 8, 1), class_names=list("0123456789"))
-        write_release(folder, digits(20), told, name="x")
+        write_release(folder, digits(20), told, name="synthetic s")
     return out / "release"
 
 

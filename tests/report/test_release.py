@@ -118,7 +118,9 @@ def test_a_file_that_is_not_listed_does_not_leave(name: str, tmp_path: Path) -> 
         with pytest.raises(ValueError, match=rf"^release/{name} may not leave"):
             write_release(there, digits(20), signed(), name="x", more={name: b"?"})
         assert list(there.release.glob("*")) == []
-        write_release(there, digits(20), signed(), name="x", more={"student.pt": b"?"})
+        write_release(there, digits(20), signed(), name="x", more={"network.json": b"?"})
+        with pytest.raises(ValueError, match=r"^release/student\.pt may not leave of a run with a promise"):
+            write_release(there, digits(20), signed(), name="x", more={"student.pt": b"?"})
 
 
 def test_each_sentence_has_a_check_and_each_check_that_is_named_exists() -> None:

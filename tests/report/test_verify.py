@@ -31,6 +31,7 @@ from raysyn.report.release import (
     ALWAYS,
     certificate,
     does_not_cover,
+    packed,
     pages_of,
     parquet_bytes,
     statement,
@@ -51,7 +52,7 @@ STUDENT = {"student.pt": b"weights"}
 
 
 def release_of(
-    out: Path, accountant: str = "prv", private: bool = True, more: Mapping[str, bytes] = STUDENT,
+    out: Path, accountant: str = "prv", private: bool = True, more: Mapping[str, bytes] | None = None,
     persons: int | None = None, account: Mapping[str, Any] | None = None,
 ) -> Path:  # fmt: skip
     """A release of digits by a run that paid for two stages, or promises nothing."""
@@ -66,7 +67,8 @@ def release_of(
         terms = certificate(
             privacy, method="m", name="s", n=5_000, shape=(8, 8, 1), class_names=list("0123456789"), persons=persons
         )
-        write_release(folder, digits(20), terms, name="x", more=more)
+        more = ({} if private else STUDENT) if more is None else more
+        write_release(folder, digits(20), terms, name="synthetic s", more=more)
     return out / "release"
 
 
@@ -151,11 +153,11 @@ def test_soft_labels_that_are_no_number_for_each_class_are_named_in_a_sentence(
     release = release_of(tmp_path)
     path, images = release / "synthetic.parquet", digits(20)
     soft_NK = np.eye(10, dtype=np.float32)[images.labels_N]
-    path.write_bytes(parquet_bytes(images, "synthetic x", soft_NK))
+    path.write_bytes(parquet_bytes(images, "synthetic s", soft_NK))
     table = pq.read_table(path)
     at = table.schema.get_field_index("soft_label")
     rows = pa.array([row, *table["soft_label"].to_pylist()[1:]], pa.list_(pa.float32()))
-    pq.write_table(table.set_column(at, table.schema.field(at), rows), path)
+    path.write_bytes(packed(table.set_column(at, table.schema.field(at), rows)))
     signed = json.loads((release / "certificate.json").read_text())
     signed["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (release / "certificate.json").write_text(json.dumps(signed))
@@ -531,13 +533,13 @@ def test_a_guarantee_is_not_said_in_part_where_there_is_none(
 
 def test_a_changed_a_missing_and_an_added_file_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release = release_of(tmp_path)
-    (release / "student.pt").write_bytes(b"weightz")
+    (release / "README.md").write_bytes(b"weightz")
     (release / "samples.png").unlink()
     (release / "notes").mkdir()
     (release / "notes" / "scan 7.png").write_bytes(b"?")
     status, rows, _ = checked(release, capsys)
     assert status == 1
-    assert rows["files"] == ("FAILS", "samples.png is missing; student.pt is not the file that was signed")
+    assert rows["files"] == ("FAILS", "samples.png is missing; README.md is not the file that was signed")
     assert rows["nothing else"] == ("FAILS", "not covered: notes/scan 7.png")
     assert rows["epsilon"][0] == "holds"
     # An empty folder has a name.
@@ -587,7 +589,7 @@ def test_links_are_none_of_the_release(tmp_path: Path, capsys: pytest.CaptureFix
         if not path.is_symlink():
             path.rename(elsewhere / path.name)
             path.symlink_to(elsewhere / path.name)
-    assert f"; README.md; croissant.json and 3 more are links: {mend}" in checked(release, capsys)[1]["files"][1]
+    assert f"; README.md; croissant.json; disclosure.json and 2 more are links: {mend}" in checked(release, capsys)[1]["files"][1]
     (release / "more").unlink()
     shutil.copytree(release, tmp_path / "copy")
     assert checked(tmp_path / "copy", capsys)[0] == 0
@@ -751,7 +753,7 @@ def test_labels_are_of_the_classes(label: int | None, sound: Path, capsys: pytes
     pq = pytest.importorskip("pyarrow.parquet")
     table = pq.read_table(sound / "synthetic.parquet")
     labels = pa.array([label, *table["label"].to_pylist()[1:]], pa.int64())
-    pq.write_table(table.set_column(1, "label", labels), sound / "synthetic.parquet")
+    (sound / "synthetic.parquet").write_bytes(packed(table.set_column(1, "label", labels)))
     sign_anew(sound, **{"synthetic.parquet": (sound / "synthetic.parquet").read_bytes(), "manifest.json": b"{}"})
     status, rows, last = checked(sound, capsys)
     assert status == 1 and last == "does not hold: contents" and "labels beyond its 10 classes" in rows["contents"][1]
@@ -761,7 +763,7 @@ def test_pictures_are_of_the_shape_that_is_said(sound: Path, capsys: pytest.Capt
     pq = pytest.importorskip("pyarrow.parquet")
     table = pq.read_table(sound / "synthetic.parquet")
     about = json.loads(table.schema.metadata[b"dataset"]) | {"image_shape": [9, 8, 1]}
-    pq.write_table(table.replace_schema_metadata({"dataset": json.dumps(about)}), sound / "synthetic.parquet")
+    (sound / "synthetic.parquet").write_bytes(packed(table.replace_schema_metadata({"dataset": json.dumps(about)})))
     sign_anew(sound, **{"synthetic.parquet": (sound / "synthetic.parquet").read_bytes()})
     assert "images that are no PNG files of 8 x 9" in checked(sound, capsys)[1]["contents"][1]
 
@@ -848,10 +850,59 @@ TAMPERED: dict[str, tuple[Callable[[Any], Any], str]] = {
 def test_nothing_is_hidden_in_the_file_of_images(kind: str, sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     change, words = TAMPERED[kind]
-    pq.write_table(change(pq.read_table(sound / "synthetic.parquet")), sound / "synthetic.parquet")
+    (sound / "synthetic.parquet").write_bytes(packed(change(pq.read_table(sound / "synthetic.parquet"))))
     sign_anew(sound, **{"synthetic.parquet": (sound / "synthetic.parquet").read_bytes()})
     status, rows, _ = checked(sound, capsys)
     assert status == 1 and rows["contents"][0] == "FAILS" and words in rows["contents"][1]
+
+
+def test_a_small_file_that_unpacks_to_more_than_there_is_memory_for_is_not_unpacked(
+    sound: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pq.read_table(path := sound / "synthetic.parquet")
+    nulls = pa.table({name: pa.nulls(10**6, table[name].type) for name in table.column_names}, table.schema)
+    written = {
+        "packed by UNCOMPRESSED": lambda: pq.write_table(table, path, compression="none"),
+        "packed by ZSTD": lambda: pq.write_table(table, path, compression="zstd", use_dictionary=False),
+        "1,000,000 images, for which it is too small": lambda: path.write_bytes(packed(nulls)),
+    }
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("it was unpacked"))
+    for words, write in written.items():
+        write()
+        sign_anew(sound, **{path.name: path.read_bytes()})
+        status, rows, _ = checked(sound, capsys)
+        assert status == 1 and words in rows["contents"][1], rows["contents"]
+
+
+def test_what_a_release_says_in_words_is_what_its_run_could_say(
+    sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    path, about = sound / "croissant.json", json.loads((sound / "croissant.json").read_text())
+    for licence in ("cc-by\n# Epsilon 0.1", {"of": "Ann Smith"}, ["Ann Smith"], 3, ""):
+        sign_anew(sound, **{path.name: json.dumps(about | {"license": licence}).encode()})
+        assert checked(sound, capsys)[1]["card"][1].startswith("croissant.json is damaged"), licence
+    signed = json.loads((sound / "certificate.json").read_text())
+    for field, value in (
+        ("public_networks", [{"name": "net.pt", "sha256": "Ann Smith"}]),
+        ("public_images", [{"sets": ["a"], "images": 1, "sha256": "AB" * 32, "validation_images": 1,
+                            "validation_sha256": "0" * 64}]),
+    ):  # fmt: skip
+        (sound / "certificate.json").write_text(json.dumps(signed | {field: value}))
+        assert f"may not say {field}[].sha256" in checked(sound, capsys)[1]["fields"][1]
+    (sound / "certificate.json").write_text(json.dumps(signed))
+    images = digits(20)
+    sign_anew(sound, **{"synthetic.parquet": parquet_bytes(images, "synthetic Ann Smith")})
+    assert checked(sound, capsys)[1]["images"] == ("FAILS", "name is synthetic s, not synthetic Ann Smith")
+    assert pq.read_metadata(sound / "synthetic.parquet").num_rows == 20
+
+
+def test_a_file_that_no_ledger_speaks_of_is_in_no_release_with_a_promise(
+    sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_anew(sound, **{"student.pt": b"private weights"})
+    assert "student.pt may not leave of a run with a promise" in checked(sound, capsys)[1]["fields"][1]
 
 
 @pytest.mark.parametrize("kind", ["a pipe", "a device", "a folder"])
