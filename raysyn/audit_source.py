@@ -30,8 +30,8 @@ CERTIFICATE, LEDGER = "release/certificate.json", "internal/ledger.jsonl"
 
 
 def read(run: str, trust: str | None = None) -> Run:
-    """The finished run in a folder or at a URI; `trust` is a network of the user's own that it may build. ValueError, in
-    one sentence, where it has not what is needed."""
+    """The finished run in a folder or at a URI; `trust` is a network of the user's own that it may build. ValueError,
+    in one sentence, where it has not what is needed."""
     try:
         written, certified = read_bytes(run, RUN_JSON), read_bytes(run, CERTIFICATE)
     except FileNotFoundError as error:

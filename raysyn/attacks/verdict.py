@@ -20,6 +20,8 @@ LOW_RATES = (0.01, 0.001)
 PRIORS = (0.01, 0.1, 0.5)
 """Shares of all who might be asked about that are members."""
 ROC_POINTS = 400
+FEW = 50
+"""Scores of a side below which an interval of normal law is too narrow."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,6 @@ def verdict(members: Sequence[float] | Scores, others: Sequence[float] | Scores)
         "tpr": {f"{rate:g}": low_rate(rate, inside, outside) for rate in LOW_RATES},
         "roc": _thinned(fpr, tpr),
     }
-
-
-FEW = 50
-"""Scores of a side below which an interval of normal law is too narrow."""
 
 
 def roc(members: Scores, others: Scores) -> tuple[Scores, Scores]:

@@ -69,7 +69,7 @@ def look(
             "of this account will cover their runs alone."
         )
     run = as_entered(known or "", command, method, looks, dataset, plan, there.key)
-    paid = _has_paid(entries, plan)
+    paid = admission.has_paid(entries, plan)
     try:
         admission.admit(there, run, command.account, paid)
     except ValueError:
@@ -98,11 +98,6 @@ def entries_of(out: str) -> list[Mapping[str, Any]]:
         lines = [json.loads(one) for one in whole_lines(read_bytes(out, "internal/ledger.jsonl")).splitlines()]
         return [one for one in lines if cost_of(one) and one["stage"]]
     return []
-
-
-def _has_paid(entries: Sequence[Mapping[str, Any]], plan: Plan | None) -> bool:
-    """Whether a run has paid all of its plan, in an account or not: nothing of it is left to refuse."""
-    return plan is not None and {one["stage"] for one in entries} >= set(plan.stages)
 
 
 def _behind(
@@ -230,7 +225,7 @@ def enter(
     def as_it_is(there: Account) -> Run:
         return as_entered(run, command, method, looks, dataset, plan, there.key)
 
-    _check_paid(out, entries, plan)
+    admission.check_paid(out, entries, plan)
     try:
         after = _admitted(book, as_it_is, command, entries, plan, noted)
     except (ValueError, OSError):
@@ -249,16 +244,6 @@ def enter(
     _write(note, _note(after, run), then)
     folder.push()
     return Kept(book, run, passes_by(command, dataset, book))
-
-
-def _check_paid(out: str, entries: Sequence[Mapping[str, Any]], plan: Plan | None) -> None:
-    """ValueError where a ledger has another price than was planned: entered, it would take the reserved one's place."""
-    for one in entries if plan is not None else ():
-        if plan is not None and one["stage"] in plan.stages and plan.stages[one["stage"]] != cost_of(one):
-            raise ValueError(
-                f"--out {out}: internal/ledger.jsonl has another price for {one['stage']} than was planned, so that it "
-                "is damaged or another run's: bring back the one that was there"
-            )
 
 
 def _note_held(note: Path, noted: Mapping[str, Any] | None, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -298,7 +283,7 @@ def _admitted(
         told = any(one.behind == run.run for one in there.gaps)
         gap = [vars(Behind(run.run, run.time))] if not told and _behind(there, run.run, noted, entries) else []
         try:
-            lines = admission.admit(there, run, command.account, _has_paid(entries, plan))
+            lines = admission.admit(there, run, command.account, admission.has_paid(entries, plan))
             return [*lines, *gap, *_missing(there, run.run, entries)]
         except ValueError as error:
             refused = error

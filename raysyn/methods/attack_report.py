@@ -202,6 +202,7 @@ def _variants(attacks: Mapping[str, Any]) -> Section:
             )
     found = next(iter(attacks.values()))
     regressed = found["variants"].get(quantiles.NAME)
+    head = ("Model, variant", "AUC, %", "Nothing remembered, %", "Balanced accuracy at its best threshold, %", *rates)
     return Section(
         title="Every variant of the attack",
         text="LiRA's four, RMIA's two from the answers of the same shadow models (offline with a = "
@@ -210,10 +211,7 @@ def _variants(attacks: Mapping[str, Any]) -> Section:
         "come out better: to be led by another one, name it beforehand with --attack.headline. A balanced accuracy is "
         "of the threshold that is best on these very scores, which flatters it: where nothing is remembered, too, it "
         "is above 50 %, of a hundred images a side some 54.",
-        rows=[
-            ("Model, variant", "AUC, %", "Nothing remembered, %", "Balanced accuracy at its best threshold, %", *rates),
-            *rows,
-        ],
+        rows=[head, *rows],
     )
 
 

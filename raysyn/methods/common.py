@@ -16,7 +16,6 @@ from raysyn.attacks.teaching import Architecture, Learns, Recipe
 from raysyn.compute.doorway import Compute, Machines, Show, Watched, digest
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, sealed
-from raysyn.methods.account import Kept
 from raysyn.methods.account_place import Asked as AccountAsked
 from raysyn.methods.network import Network
 from raysyn.methods.source_told import copies_counted, source_facts
@@ -73,7 +72,7 @@ class Setting:
     """What `prepare` found beside the data set, such as public images."""
     network: Network | None = None
     """What of the method's answers its images are drawn from."""
-    kept: Kept | None = None
+    kept: account.Kept | None = None
     """The account that the run was entered in, if one is kept."""
     tried: canaries.Tried | None = None
     """The canaries that the run is audited by, if there are any."""

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from raysyn.privacy.account import Account, Asked, Run, Total, paid_line, planned_line
-from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, unit_of
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, same_price, unit_of
+from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.many import composed
 from raysyn.privacy.sketch import PART
 
@@ -20,6 +21,11 @@ def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[
     entered already with all of its plan, which changes no total. ValueError, in one sentence, for a run that may not
     begin. One that has `paid` all of its plan before it is entered is what it is, whatever there is room for."""
     known, rest = account.runs.get(run.run), lacking(account, run)
+    if known is not None and (other := _priced_otherwise(account, run)) is not None:
+        raise ValueError(
+            f"{run.folder} plans another price for {other} than the account holds of this run, so that its folder is a "
+            "copy that was changed: give a new --out"
+        )
     if known is not None and not rest:
         return more_looks(known, run)
     total = asked_total(account, run, asked)
@@ -36,6 +42,30 @@ def lacking(account: Account, run: Run) -> dict[str, Cost]:
     with a part paid."""
     known = {} if run.run not in account.runs else account.stages(run.run)
     return {stage: cost for stage, cost in run.reserved.items() if stage not in known}
+
+
+def _priced_otherwise(account: Account, run: Run) -> str | None:
+    """A stage that a run that is entered plans at another price than it had then; None where all are as they were."""
+    held = account.stages(run.run)
+    for stage, cost in run.reserved.items():
+        if stage in held and not same_price(held[stage], cost):
+            return stage
+    return None
+
+
+def has_paid(entries: Sequence[Mapping[str, Any]], plan: Plan | None) -> bool:
+    """Whether a run has paid all of its plan, in an account or not: nothing of it is left to refuse."""
+    return plan is not None and {one["stage"] for one in entries} >= set(plan.stages)
+
+
+def check_paid(out: str, entries: Sequence[Mapping[str, Any]], plan: Plan | None) -> None:
+    """ValueError where a ledger has another price than was planned: entered, it would take the reserved one's place."""
+    for one in entries if plan is not None else ():
+        if plan is not None and one["stage"] in plan.stages and plan.stages[one["stage"]] != cost_of(one):
+            raise ValueError(
+                f"--out {out}: internal/ledger.jsonl has another price for {one['stage']} than was planned, so that it "
+                "is damaged or another run's: bring back the one that was there"
+            )
 
 
 def spent(account: Account, run: Run, paid: Mapping[str, Cost]) -> list[dict[str, Any]]:

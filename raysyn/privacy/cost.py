@@ -129,6 +129,14 @@ class Cost:
             raise ValueError(f"{self.mechanism}: steps is {self.steps}, give 1 to {MOST_STEPS:,}")
 
 
+def same_price(one: Cost, other: Cost) -> bool:
+    """Whether both promise the same, whatever words are said of them. Another machine may compute the last bits of the
+    noise otherwise."""
+    if (one.sampling_rate, one.steps, one.adjacency) != (other.sampling_rate, other.steps, other.adjacency):
+        return False
+    return math.isclose(one.noise_multiplier or 0.0, other.noise_multiplier or 0.0, rel_tol=1e-9)
+
+
 def _check_delta(delta: float) -> None:
     if not 0 < delta < 1:
         raise ValueError(f"budget.delta is {delta}: give a probability between 0 and 1, usually below 1/n")

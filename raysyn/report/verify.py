@@ -19,7 +19,7 @@ from typing import Any
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, UNITS, Cost, delta_beside, priced, unit_of
 from raysyn.privacy.ledger import cost_of
 from raysyn.privacy.many import composed
-from raysyn.report import account_told, verify_contents, verify_meaning
+from raysyn.report import account_told, verify_contents, verify_meaning, verify_network
 from raysyn.report.card import IMAGES
 from raysyn.report.layouts import MANIFEST
 from raysyn.report.meaning import rounded_up
@@ -33,7 +33,8 @@ from raysyn.report.release import (
     pages_of,
     statement,
 )
-from raysyn.report.verify_contents import Check, NetworkFits, at_most, parsed
+from raysyn.report.verify_contents import Check, at_most, parsed
+from raysyn.report.verify_network import NetworkFits
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
@@ -230,7 +231,7 @@ def _contents(
 ) -> Iterator[Check]:
     """Checks of what is inside the files, which are those that were signed; `known` gains those of layouts."""
     if {NETWORK_ABOUT, NETWORK_WEIGHTS} & set(known):
-        yield verify_contents.network(release, signed, fits)
+        yield verify_network.network(release, signed, fits)
     yield _pages(release, signed)
     try:
         images = verify_contents.images_in(release)

@@ -90,6 +90,19 @@ def test_a_run_counts_from_its_plan_on_and_once() -> None:
     assert admit(found, one, Asked(total=0.001)) == []
 
 
+@pytest.mark.parametrize("paid", [False, True])
+def test_a_run_that_is_entered_does_not_come_back_with_another_price(paid: bool) -> None:
+    """As from a copy of its folder whose plan was changed: its stages are called the same."""
+    there = holding(run("r", 5.0, 9.0), total=3.0)
+    assert admit(there, run("r", 5.0, 9.0), Asked(), paid) == []
+    words = replace(cost(9.0), note="said otherwise", noise_multiplier=9.0 * (1 + 1e-12))
+    assert admit(there, run("r", reserved={"s0": cost(5.0), "s1": words}), Asked(), paid) == []
+    for dearer in (cost(8.9), replace(cost(9.0), steps=2), replace(cost(9.0), sampling_rate=0.5)):
+        other = run("r", guarantee="dp", delta=DELTA, reserved={"s0": cost(5.0), "s1": dearer})
+        with pytest.raises(ValueError, match=r"^/runs/r plans another price for s1 than the account holds of this run"):
+            admit(there, other, Asked(), paid)
+
+
 def test_a_run_comes_back_from_its_line() -> None:
     one = run("a", 5.0, chosen_among="3 runs", looks=("x",), adjacency=ADD_REMOVE_PERSON)
     back = read(plain(one.line())).runs["a"]

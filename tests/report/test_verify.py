@@ -24,7 +24,7 @@ from report_stand_in import digits
 
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, kinds_of, priced
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.report import account_told, verify_contents, verify_meaning
+from raysyn.report import account_told, verify_contents, verify_meaning, verify_network
 from raysyn.report import verify as verifying
 from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, rounded_up, told
 from raysyn.report.release import (
@@ -589,7 +589,10 @@ def test_links_are_none_of_the_release(tmp_path: Path, capsys: pytest.CaptureFix
         if not path.is_symlink():
             path.rename(elsewhere / path.name)
             path.symlink_to(elsewhere / path.name)
-    assert f"; README.md; croissant.json; disclosure.json and 2 more are links: {mend}" in checked(release, capsys)[1]["files"][1]
+    assert (
+        f"; README.md; croissant.json; disclosure.json and 2 more are links: {mend}"
+        in checked(release, capsys)[1]["files"][1]
+    )
     (release / "more").unlink()
     shutil.copytree(release, tmp_path / "copy")
     assert checked(tmp_path / "copy", capsys)[0] == 0
@@ -730,7 +733,7 @@ def test_what_cannot_be_parsed_costs_one_sentence(
     assert main([str(sound)]) == 2 and capsys.readouterr().err.count("\n") == 1
     for name in ("croissant.json", "manifest.json", "network.json"):
         (sound / name).write_text(content)
-    for read in (verify_contents._manifest, lambda place: verify_contents._network(place, {"files": NETWORK})):
+    for read in (verify_contents._manifest, lambda place: verify_network._network(place, {"files": NETWORK})):
         with pytest.raises(ValueError, match="is damaged"):
             read(sound)
 
