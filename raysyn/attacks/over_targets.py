@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysyn.attacks.found import found
-from raysyn.attacks.verdict import CONFIDENCE, Interval, area, auc, clopper_pearson
+from raysyn.attacks.verdict import CONFIDENCE, Interval, area, as_bound, auc, clopper_pearson, precisions
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -108,10 +108,12 @@ def _low_rate(rate: float, told: dict[str, Any], places_MU: Values, inside_MU: M
     targets = range(len(places_MU))
     top = places_MU[~inside_MU].max()
     caught_M = np.array([(places_MU[run][inside_MU[run]] > top).mean() for run in targets])
-    found = {**told, "bound": {**told["bound"], **_widened(told["bound"], _reach(caught_M))}}
+    bound = told["bound"]
+    surely = {"value": bound["value"], **_widened(bound, _reach(caught_M))}
+    found = {**told, "bound": as_bound(surely, bound["false_positive_rate"])}
     if not told["measurable"] or (~inside_MU).sum(1).min() * rate < 1:
         nothing = dict.fromkeys(("value", "low", "high"))
-        return {**found, **nothing, "measurable": False, "ppv": {prior: {**nothing} for prior in told["ppv"]}}
+        return {**found, **nothing, "measurable": False, "ppv": precisions(nothing, rate)}
     others = [_but(np.where(inside_MU, np.nan, places_MU), run) for run in targets]
     cuts = [np.nanquantile(one, 1 - rate) for one in others]
     caught_M, alarms_M = (
@@ -120,7 +122,8 @@ def _low_rate(rate: float, told: dict[str, Any], places_MU: Values, inside_MU: M
     )
     value = float(caught_M.mean())
     within = {"value": value, "low": min(told["low"], value), "high": max(told["high"], value)}
-    return {**found, "value": value, **_widened(within, _reach(caught_M - alarms_M))}
+    widened = {"value": value, **_widened(within, _reach(caught_M - alarms_M))}
+    return {**found, **widened, "ppv": precisions(widened, rate)}
 
 
 def _widened(figure: Mapping[str, float], reach: float) -> dict[str, float]:

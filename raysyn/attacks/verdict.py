@@ -7,7 +7,7 @@ treated as a coin would: nothing here depends on the order of the scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,11 +168,16 @@ def low_rate(rate: float, members: Scores, others: Scores) -> dict[str, Any]:
     found = dict.fromkeys(("value", "low", "high"))
     if measurable:
         found = {"value": tpr_at(rate, members, others)[0] / len(members), **_interval_at(rate, members, others)}
-    precise = {
+    bound = _without_false_alarm(members, others)
+    return {"measurable": measurable, **found, "ppv": precisions(found, rate), "bound": bound}
+
+
+def precisions(found: Mapping[str, float | None], rate: float) -> dict[str, dict[str, float | None]]:
+    """{prior: {value, low, high}} of a true-positive rate {value, low, high} at a false-positive rate."""
+    return {
         f"{prior:g}": {key: None if one is None else ppv(one, rate, prior) for key, one in found.items()}
         for prior in PRIORS
     }
-    return {"measurable": measurable, **found, "ppv": precise, "bound": _without_false_alarm(members, others)}
 
 
 def _interval_at(rate: float, members: Scores, others: Scores) -> dict[str, float]:
@@ -205,11 +210,13 @@ def ppv(true_rate: float, false_rate: float, prior: float) -> float | None:
 def _without_false_alarm(members: Scores, others: Scores) -> dict[str, Any]:
     caught = clopper_pearson(int((members > others.max()).sum()), len(members))
     false_rate = clopper_pearson(0, len(others)).high
-    return {
-        **caught.as_dict(),
-        "false_positive_rate": false_rate,
-        "ppv": {f"{prior:g}": ppv(caught.low, false_rate, prior) for prior in PRIORS},
-    }
+    return as_bound(caught.as_dict(), false_rate)
+
+
+def as_bound(caught: Mapping[str, float], false_rate: float) -> dict[str, Any]:
+    """`low_rate`'s bound, of members caught {value, low, high} above every non-member."""
+    least = {f"{prior:g}": ppv(caught["low"], false_rate, prior) for prior in PRIORS}
+    return {**caught, "false_positive_rate": false_rate, "ppv": least}
 
 
 def _placements(these: Scores, those: Scores) -> Scores:

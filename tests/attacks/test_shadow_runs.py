@@ -11,6 +11,7 @@ import torch
 from raysyn.attacks import over_targets, released, shadow_runs
 from raysyn.attacks.found import RELEASED
 from raysyn.attacks.released import SIGNALS, centred, signals, space_of
+from raysyn.attacks.verdict import PRIORS, ppv
 from raysyn.attacks.whose import Whose
 from raysyn.data.images import Images
 
@@ -121,6 +122,11 @@ def test_a_low_rate_wants_enough_others_of_one_target_and_others_choose_its_thre
         assert told["low"] <= told["value"] and told["value"] > 0.8
     else:
         assert told["value"] is told["ppv"]["0.5"]["value"] is None
+    # What an accusation is worth is said of these very rates.
+    for prior in PRIORS:
+        each = {key: None if told[key] is None else ppv(told[key], 0.01, prior) for key in ("value", "low", "high")}
+        assert told["ppv"][f"{prior:g}"] == each
+        assert bound["ppv"][f"{prior:g}"] == ppv(bound["low"], bound["false_positive_rate"], prior)
     # One target whose others lie where nobody's do moves no threshold of its own.
     odd = np.where(inside_MU, np.arange(units) / units, 0.5)
     odd[0] = np.where(inside_MU[0], 0.9, np.arange(units) / (2 * units))
