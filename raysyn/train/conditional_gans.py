@@ -123,7 +123,7 @@ def fit(
         shown = game.play()
         if not all(map(math.isfinite, shown.values())):
             raise RuntimeError(f"epoch {game.epoch} of the GAN ended with the losses {shown}: lower gan.learning_rate")
-        if game.epoch % every == 0 or game.epoch == config.epochs:
+        if worker.leaving() or game.epoch % every == 0 or game.epoch == config.epochs:
             worker.save(game.state())
         worker.progress(game.pretrained + game.epoch, game.pretrained + config.epochs, **shown)
     return {"weights": on_cpu(game.networks.state_dict()), "history": game.history}

@@ -114,11 +114,12 @@ def fit(
         optimizer.step()
         ema.update(generator)
         done = step + 1
-        if done % every == 0 or done == config.iterations:
+        if at_mark := done % every == 0 or done == config.iterations:
             finite = all(bool(one.isfinite().all()) for one in generator.parameters())
             if not math.isfinite(value := loss.item()) or not finite:
                 raise RuntimeError(f"step {done} ended with the loss {value}: lower training.learning_rate")
             history.append({"step": done, "loss": value})
+        if worker.leaving() or at_mark:
             worker.save({
                 "step": done, "history": history, "model": generator.state_dict(),
                 "optimizer": optimizer.state_dict(), "ema": ema.state_dict(),

@@ -148,10 +148,10 @@ def fit(
         if not all(map(math.isfinite, shown.values())):
             raise RuntimeError(f"epoch {epoch} of the GAN ended with the losses {shown}: lower gan.learning_rate")
         history.append({"epoch": epoch, **shown})
-        if epoch in kept:
-            if private is None:
-                ema.copy_to(averaged)
-                worker.keep(checkpoint_name(epoch), averaged.plain())
+        if epoch in kept and private is None:
+            ema.copy_to(averaged)
+            worker.keep(checkpoint_name(epoch), averaged.plain())
+        if worker.leaving() or epoch in kept:
             worker.save({"epoch": epoch, "history": history, "ema": ema.state_dict()} | _states(networks, optimizers))
         worker.progress(epoch, config.epochs, **shown)
     answer: dict[str, Any] = {"history": history, "kept": _kept_until(config, epoch)}

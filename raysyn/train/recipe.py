@@ -163,7 +163,7 @@ def fit(
         shown = {"loss": value / len(networks)}
         if judge is not None:
             shown["accuracy"] = judge(stack.first())
-        if (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
+        if worker.leaving() or (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
             state = {"epoch": epoch + 1, "shown": shown, "judged": [] if judge is None else judge.values}
             worker.save(state | {"networks": stack.states(), "optimizer": optimizer.state_dict()})
         worker.progress(epoch + 1, config.epochs, **shown)

@@ -90,7 +90,7 @@ def fit(
         history.append({"epoch": epoch + 1, **shown})
         if shown["accuracy"] >= best["accuracy"]:
             best = {"weights": on_cpu(network.state_dict()), "epoch": epoch + 1, "accuracy": shown["accuracy"]}
-        if (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
+        if worker.leaving() or (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
             worker.save({
                 "epoch": epoch + 1, "history": history, "best": best,
                 "network": network.state_dict(), "optimizer": optimizer.state_dict(),
