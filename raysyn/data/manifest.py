@@ -10,6 +10,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from raysyn.data.listing import BESIDE, is_hidden
@@ -87,7 +88,7 @@ def read_manifest(
     told += f", persons in {person}" if person is not None else ""
     told += "" if split else ", no column split: all for training"
     told += f"; {classes.told()}" if classes is not None else ""
-    left = len(found.every) - sum(file in found.every for _, file, _ in read)
+    left = len(set(found.every.values()) - known.keys())
     told += f"; left out: {left:,} files without a row" if left else ""
     numbered = [(where, file, numbers[name]) for where, file, name in read]
     warned = [] if classes is None else [*classes.unseen(label)]
@@ -168,15 +169,20 @@ class _Files:
     """The files in a folder and below, by the ends of their paths."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.every = str(folder), set[str]()
+        self.folder = str(folder)
+        self.every: dict[str, str] = {}
+        """{what it is however a row spells it: what it is called}."""
         self._ends: dict[int, dict[str, list[str]]] = {}
+        self._real = cache(os.path.realpath)
         seen = set[str]()
         for above, folders, names in os.walk(self.folder, followlinks=True):
             # Of folders that are linked together, each is walked once.
-            folders[:] = sorted(name for name in folders if not is_hidden(name)) if _new(above, seen) else []
+            here = self._real(above)
+            folders[:] = [] if here in seen else sorted(name for name in folders if not is_hidden(name))
+            seen.add(here)
             for name in names:
                 if os.path.splitext(name)[1].lower() not in BESIDE and not is_hidden(name):
-                    self.every.add(os.path.normpath(os.path.join(above, name)))
+                    self.every.setdefault(os.path.join(here, name), os.path.normpath(os.path.join(above, name)))
 
     def named(self, given: str, place: str) -> str:
         """The file that a row means: that at its path, else the one whose path ends so."""
@@ -184,7 +190,8 @@ class _Files:
         for spelled in spellings:
             whole = os.path.normpath(os.path.join(self.folder, spelled))
             if os.path.isfile(whole):
-                return whole
+                one = os.path.join(self._real(os.path.dirname(whole)), os.path.basename(whole))
+                return self.every.get(one, one)
         files = self._ending_in(spellings[1])
         if len(files) == 1 and os.path.isfile(files[0]):
             return files[0]
@@ -198,18 +205,11 @@ class _Files:
         parts = end.count("/") + 1
         if parts not in self._ends:
             found = self._ends[parts] = dict[str, list[str]]()
-            for file in sorted(self.every):
+            for file in sorted(self.every.values()):
                 last = "/".join(os.path.abspath(file).split("/")[-parts:])
                 for known in {last, os.path.splitext(last)[0]}:
                     found.setdefault(known, []).append(file)
         return self._ends[parts].get(end, [])
-
-
-def _new(folder: str, seen: set[str]) -> bool:
-    """Whether a folder is not among those `seen`, which it is afterwards."""
-    before = len(seen)
-    seen.add(os.path.realpath(folder))
-    return len(seen) > before
 
 
 def _split_label(name: str) -> list[str]:

@@ -138,6 +138,32 @@ def test_links_are_followed_and_what_has_no_row_is_told(images: Path, tmp_path: 
     assert found.told == "a table of 10 rows, files by path, labels in label; left out: 2 files without a row"
 
 
+SPELLED = {
+    "from the root": lambda images, at: str(images.resolve() / by_path(at)),
+    "by a link": lambda images, at: str(images.parent / "link" / by_path(at)),
+    "with dots": lambda images, at: f"./images/../{by_path(at)}",
+    "as Windows does": lambda images, at: as_windows_does(at),
+}
+
+
+@both
+@pytest.mark.parametrize("given", ["set/labels.csv", "./set/../link/labels.csv", "{images}/labels.csv"])
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_a_file_is_one_however_its_path_is_spelled(
+    images: Path, read: Read, spelled: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images.parent / "link").symlink_to(images)
+    monkeypatch.chdir(images.parent)
+    path, again = Path(given.format(images=images)), SPELLED[spelled](images, 3)
+    table(images, *rows(lambda at: SPELLED[spelled](images, at)))
+    check(read(path), ("ant", "yak"))
+    if read is privately:
+        assert "left out" not in load(DataConfig(path=str(path))).told
+    table(images, *rows(by_path), f"{again},ant,test")
+    with pytest.raises(ValueError, match=r"line 14 has the same file as line 5, '.*'; leave one of them out$"):
+        read(path)
+
+
 def test_without_splits_all_are_for_training(images: Path) -> None:
     path = table(images, *(row.rpartition(",")[0] for row in rows(by_name)), head="path,label")
     found = load(DataConfig(path=str(path), test_share=0.25))
