@@ -14,11 +14,12 @@ from functools import cache
 from pathlib import Path
 
 from raysyn.data.listing import BESIDE, is_hidden
-from raysyn.data.names import is_number, legible
+from raysyn.data.names import legible
 from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.several import Several, mend
 from raysyn.data.source import SPLITS, USUAL_NAMES
+from raysyn.data.word_labels import classes_of
 
 ENDINGS = (".csv", ".tsv")
 FILE = ("path", "image", "file", "file_name", "filename", "image_id", "id")
@@ -79,7 +80,7 @@ def read_manifest(
     classes = None if several is None else several.among(None, label)
     if classes is None:
         _refuse_several(read, label, columns.group)
-        numbers, names = classes_of(read, label)
+        numbers, names = classes_of(read, label, (f"line {line}" for line in known.values()))
     else:
         numbers, names = {}, list(classes.names)
         for (_, _, name), line in zip(read, known.values(), strict=True):
@@ -221,14 +222,3 @@ def _refuse_several(rows: list[tuple[str, str, str]], label: str, group: str) ->
     images it may be."""
     if group != "public." and any(len(_split_label(name)) > 1 for _, _, name in rows):
         raise ValueError(f"{label} has rows with several labels, with {BETWEEN} between them; {mend(group)}")
-
-
-def classes_of(rows: list[tuple[str, str, str]], label: str) -> tuple[dict[str, int], list[str] | None]:
-    """{label: class number}, and names where labels are words: those of train, sorted."""
-    every = {name for _, _, name in rows}
-    if all(map(is_number, every)):
-        return {name: int(name) for name in every}, None
-    names = sorted({name for where, _, name in rows if where == "train"})
-    if extra := sorted(every - set(names)):
-        raise ValueError(f"{label}: the label {extra[0]!r} is no class of train; mend it")
-    return {name: number for number, name in enumerate(names)}, names
