@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -29,6 +30,8 @@ LABEL = ("label", "labels", "class")
 """What the columns are called, in whatever case; the first that is there is taken, where none is named."""
 MARKS = ",;\t"
 """What parts the fields of a line."""
+SAID = re.compile(r'"?sep=([^"\w\s]|\t)"?\s*', re.IGNORECASE)
+"""How a table may say in a line before all others what does."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,9 @@ def names_files(table: str) -> str | None:
         return None
     try:
         with open(table, encoding="utf-8-sig") as file:
-            head = file.readline(2**16)
-        fields = next(csv.reader([head], delimiter=max(MARKS, key=head.count), skipinitialspace=True), [])
+            said = SAID.fullmatch(head := file.readline(2**16))
+            head = file.readline(2**16) if said else head
+        fields = next(csv.reader([head], delimiter=_delimiter(said, head), skipinitialspace=True), [])
     except (OSError, UnicodeDecodeError, csv.Error):  # whatever it is, it is not that
         return None
     return usual_name([name.strip() for name in fields], FILE)
@@ -120,38 +124,45 @@ def _table(path: Path, label: str) -> tuple[list[str], Iterator[tuple[int, dict[
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{label} cannot be read as a table in UTF-8 ({error}); save it so") from error
-    head = text.partition("\n")[0]
+    lines = io.StringIO(text, newline="")
+    if (said := SAID.fullmatch(head := text.partition("\n")[0])) is not None:
+        lines.readline()
     # Strictly: else a stray quote takes all rows up to the next one, or the end, into a field.
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=max(MARKS, key=head.count), strict=True, skipinitialspace=True
-    )
+    reader = csv.reader(lines, delimiter=_delimiter(said, head), strict=True, skipinitialspace=True)
+    before = int(said is not None)
 
     def cannot(begin: int, error: csv.Error) -> ValueError:
-        up_to = f" to {reader.line_num}" if reader.line_num > begin else ""
+        at = reader.line_num + before
+        up_to = f" to {at}" if at > begin else ""
         return ValueError(f"{label}: line {begin}{up_to} cannot be read ({error}); mend it, such as its quotes")
 
     try:
         fields = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
-        raise cannot(1, error) from error
+        raise cannot(1 + before, error) from error
     if len(set(fields)) < len(fields):
         raise ValueError(f"{label} has two columns of one name; it has {', '.join(fields)}: rename one")
 
     def rows() -> Iterator[tuple[int, dict[str, str]]]:
-        begin = reader.line_num + 1
+        begin = reader.line_num + before + 1
         try:
             for cells in reader:
-                begin = reader.line_num + 1
+                begin = (at := reader.line_num + before) + 1
                 if cells and len(cells) != len(fields):
                     raise ValueError(
-                        f"{label}: line {reader.line_num} has {len(cells)} fields, and the first {len(fields)}; mend it"
+                        f"{label}: line {at} has {len(cells)} fields, and the first {len(fields)}; mend it"
                     )
                 if cells:
-                    yield reader.line_num, {name: cell.strip() for name, cell in zip(fields, cells, strict=True)}
+                    yield at, {name: cell.strip() for name, cell in zip(fields, cells, strict=True)}
         except csv.Error as error:
             raise cannot(begin, error) from error
 
     return fields, rows()
+
+
+def _delimiter(said: re.Match[str] | None, head: str) -> str:
+    """What parts the fields: what a table says itself, or what there is most of in its first line."""
+    return max(MARKS, key=head.count) if said is None else said[1]
 
 
 def _column(fields: list[str], label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:

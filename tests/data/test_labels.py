@@ -155,14 +155,14 @@ def test_numbers_as_text_are_numbers_however_one_is_written(
 @TEXT
 @pytest.mark.parametrize("none", ["nan", "NaN", "None", "n/a", "<NA>", "?", "-"])
 def test_a_missing_label_makes_no_words_of_numbers(tmp_path: Path, read: Read, written: Written, none: str) -> None:
-    with pytest.raises(ValueError, match=rf"^(data|public)\.path='.* has the label '{re.escape(none)}', which is none; "):
+    with pytest.raises(ValueError, match=rf"^(data|public)\.path='.* has the label '{re.escape(none)}', which is none"):
         read(written(tmp_path / "set", [*map(str, range(11)), none, "0"]))
 
 
 @both
 @TEXT
 def test_beside_words_only_what_can_be_no_word_is_missing(tmp_path: Path, read: Read, written: Written) -> None:
-    with pytest.raises(ValueError, match=r" has the label 'nan', which is none; fill it, drop it, or give that class a"):
+    with pytest.raises(ValueError, match=r" has the label 'nan', which is none; fill it, drop it, or give that class "):
         read(written(tmp_path / "set", ["ant", "nan", "none", "ant"]))
     assert read(written(tmp_path / "set", ["none", "ant", "1.0", "2", "ant"])) == (
         [3, 2, 0, 1], ("1.0", "2", "ant", "none")

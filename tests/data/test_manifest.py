@@ -114,6 +114,22 @@ def test_tables_of_other_programs_are_read(
 
 
 @both
+@pytest.mark.parametrize("said", ["sep=;", "\ufeffSEP=;\r", '"sep=;"', "sep=|", "sep=\t"])
+def test_a_table_may_say_first_what_parts_its_fields(images: Path, read: Read, said: str) -> None:
+    """As Excel has it. A comma in a name would otherwise part it."""
+    mark = said.strip('\r"')[-1]
+    for at in (0, 1):
+        (images / by_path(at)).rename(images / f"a,b,c,{at}.png")
+    lines = rows(lambda at: by_path(at) if at > 1 else f"a,b,c,{at}.png", mark=mark)
+    path = table(images, *lines, head=f"{said}\n{mark.join(('path', 'label', 'split'))}")
+    check(read(path), ("ant", "yak"))
+    assert manifest.names_files(str(path)) == "path"
+    for bad, words in ((f"x{mark}ant", "line 15 has 2 fields"), (f'x{mark}"ant', "line 15 cannot be read")):
+        with pytest.raises(ValueError, match=words):
+            read(table(images, *lines, bad, head=f"{said}\n{mark.join(('path', 'label', 'split'))}"))
+
+
+@both
 def test_labels_may_be_numbers_and_columns_have_other_names(images: Path, read: Read) -> None:
     numbers = [str(at % 2) for at in range(N)]
     check(read(table(images, *rows(by_name, numbers), head="image_id,class,split")), ("0", "1"))
