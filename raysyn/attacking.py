@@ -130,6 +130,7 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
     """Everything that can be wrong, then the folder and the machines, which `stack` closes. ValueError, in one
     sentence, for bad input; SystemExit(0) after a dry run."""
     shadow_runs.check_runs(flags.shadow_runs)
+    cli.check_out(flags.out)
     out = flags.out or under(name, "internal", FOLDER)
     _check_out(out)
     console.show("images are read and checked", 0, 0, {})

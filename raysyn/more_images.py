@@ -79,7 +79,7 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
     if was.sampler is None and given.sampler is not None:
         raise ValueError(f"sampler is given, but {made_by.method} drew this run without one: leave --sampler.* out")
     known = made_by.signed["public_facts"]["classes"]
-    if not given.out:
+    if not given.out.strip():
         raise ValueError("out is not given: say with --out where the new release goes")
     here, there = local_folder(given.out), local_folder(made_by.run)
     if here is not None and there is not None and here.resolve().is_relative_to(there.resolve()):

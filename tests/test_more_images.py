@@ -143,6 +143,7 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
         ("--sampler.steps 0 --out OUT", "steps is 0"),
         ("--finetune.epochs 3 --out OUT", "--finetune.epochs is no flag"),
         ("--synthetic 3", "out is not given"),
+        ("--out ' '", "out is not given"),
         ("--out RUN", "inside of the run itself"),
         ("--out RUN/release/new", "inside of the run itself"),
         ("--shares 1e308 1e308 1e308 1e308 1 1 1 1 1 1 --out OUT", "shares is"),
