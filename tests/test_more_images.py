@@ -160,6 +160,21 @@ def test_what_cannot_be_drawn_is_refused(
     assert files(finished) == before and not (tmp_path / "new").exists()
 
 
+def test_no_folder_among_the_private_images_is_taken(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next run on them would read what was drawn as private images."""
+    scans = finished.parent / "private.parquet"
+    (scans / "cat").mkdir(parents=True)
+    try:
+        for out in ("new", "cat/new"):
+            told = said(capsys, "draw", str(finished), "--out", str(scans / out), *HERE, status=2)
+            assert f"--out {scans / out} lies in {scans}, the images that the run is made of" in told
+        assert [*scans.rglob("*")] == [scans / "cat"]
+    finally:
+        shutil.rmtree(scans)
+
+
 def test_runs_that_nothing_can_be_drawn_from_are_refused(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
