@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.counting import counted
 from raysyn.data.mapped import AT_ONCE, Room, taken
 from raysyn.data.members import Member
 from raysyn.data.picture import Fit, decode_picture, has_palette, refusal
@@ -109,7 +110,7 @@ def _filled(
     with Room(len(keep), shape, label) as room, ThreadPoolExecutor(threads) as pool:
         flying = deque[Future[None]]()
         begun = 0
-        for pictures in chain([first], found):
+        for pictures in counted(chain([first], found), "images are read", len(keep)):
             flying.append(pool.submit(fill, begun, pictures))
             begun += len(pictures)
             del pictures  # held by their thread alone

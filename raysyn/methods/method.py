@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from raysyn.data.counting import told_to
 from raysyn.data.folders import reads
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, ends, misfits, network, tracking, unpaid_looks
@@ -119,7 +121,8 @@ class Method:
             network.check(self.network, command.config, self.name)
         check_counted(command.config)  # before further runs are priced, which would be with counts
         console.show("images are read and checked", 0, 0, {})
-        prepared = self.prepare(command.config)
+        with told_to(partial(console.show, metrics={})):
+            prepared = self.prepare(command.config)
         if prepared.plan is not None:
             units.check_plan(prepared.plan, prepared.dataset.train)
         console.close()
