@@ -82,7 +82,7 @@ def parse(
     `argv` (default: the process's) does not include the program; `prog` (default: the process's) names it in help
     and in the default --out, runs/<prog>-<preset>. Leaves with SystemExit: 0 after help, 2 after bad input.
     """
-    words, prog = sys.argv[1:] if argv is None else argv, prog or sys.argv[0]
+    words, prog = sys.argv[1:] if argv is None else list(argv), prog or sys.argv[0]
     try:
         return read(presets, words, description, machines=machines, prog=prog, seal=seal)
     except ValueError as error:
