@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from raysyn.attacked_run import Attacked, add_found, attacked
 from raysyn.attacks import shadow_runs
 from raysyn.attacks.released import centred, signals, space_of
 from raysyn.compute.doorway import Compute, Machines, Show
+from raysyn.data.counting import told_to
 from raysyn.methods import shadowing
 from raysyn.methods.account import enter_look, noted_in
 from raysyn.methods.common import apart, join, watch
@@ -133,10 +135,12 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
     """Everything that can be wrong, then the folder and the machines, which `stack` closes. ValueError, in one
     sentence, for bad input; SystemExit(0) after a dry run."""
     shadow_runs.check_runs(flags.shadow_runs)
+    cli.check_out(flags.out)
     out = flags.out or under(name, "internal", FOLDER)
     _check_out(out)
     console.show("images are read and checked", 0, 0, {})
-    one = attacked(name, flags.data.path, flags.trust)
+    with told_to(partial(console.show, metrics={})):
+        one = attacked(name, flags.data.path, flags.trust)
     everybody = shadowing.everybody(one.dataset)
     shadows = shadowing.Shadows(
         one.about["method"], one.about["preset"], one.config, one.dataset, space_of(everybody), one.config.seed,

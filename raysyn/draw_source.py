@@ -58,6 +58,8 @@ class Source:
     """What is wrong with it, where its files do not fit one another."""
     made: tuple[str, ...] = ()
     """Stages that cost nothing; see `Network.made`."""
+    private: str | None = None
+    """Where its private images lay, as it was told; None of a set by name, and where it does not say."""
     network: Callable[[str], Any] | None = None
     """answer(stage), where all there is of the run is a release that holds what it drew from."""
 
@@ -126,10 +128,11 @@ def source(run: str) -> Source:
         _refuse_another_certificate(run, about, signed)
         # Where the private images lie says nothing about what is drawn.
         config = restored(preset, about["config"], but="data.")
+        private = about["config"].get("data", {}).get("path")
     fault = f"whose internal/stages do not fit its {RUN_JSON}"
     return Source(
         run=run, method=about["method"], config=config, signed=signed, fault=fault,
-        made=method.network.made if method.network else (),
+        made=method.network.made if method.network else (), private=private,
         drawing=partial(_drawn_by, run, fault, method),
     )  # fmt: skip
 

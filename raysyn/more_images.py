@@ -20,6 +20,7 @@ from raysyn.compute.doorway import Compute, Machines, Show
 from raysyn.draw_source import DRAWN, Source, source
 from raysyn.methods.class_shares import turns
 from raysyn.methods.common import apart, join, watch
+from raysyn.methods.method import refuse_inside
 from raysyn.methods.own_network import refuse_unnamed
 from raysyn.methods.synthesis import Drawing, drawn, soft_labels
 from raysyn.report import choices
@@ -83,11 +84,12 @@ def read(made_by: Source, words: Sequence[str]) -> Flags:
         raise ValueError(f"sampler is given, but {made_by.method} drew this run without one: leave --sampler.* out")
     known = made_by.signed["public_facts"]["classes"]
     refuse_unnamed(made_by.run, made_by.config, given.trust)
-    if not given.out:
+    if not given.out.strip():
         raise ValueError("out is not given: say with --out where the new release goes")
     here, there = local_folder(given.out), local_folder(made_by.run)
     if here is not None and there is not None and here.resolve().is_relative_to(there.resolve()):
         raise ValueError(f"out is {given.out}, inside of the run itself, which stays as it is: give another folder")
+    refuse_inside(given.out, made_by.private, made_by.config)
     if given.release.network:
         raise ValueError("release.network is True, but the run's own release can hold the network: leave it out")
     if given.synthetic < 1 or given.seed < 0:

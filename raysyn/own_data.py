@@ -107,6 +107,7 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     from raysyn.methods.outlook import workers
 
     flags = assigned(default(source), words, "auto")
+    cli.check_out(flags.out)
     config = flags.config
     budget = config.budget()
     if source in PRIVATE_NAMES:

@@ -191,6 +191,7 @@ def test_an_attack_goes_on_in_a_folder_that_told_how_the_run_was_judged(
         ("RUN --shadow-runs 4", "shadow_runs is 4"),
         ("RUN --out RUN/release/attack", "in a release"),
         ("RUN --data.path OTHER", "are not those that"),
+        ("RUN --out=", "out is empty"),
         ("RUN --epsilon 3", "--epsilon is no flag"),
         ("NOWHERE", "holds no finished run"),
         ("--shadow-runs 8", "attack has no run"),

@@ -143,6 +143,7 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
         ("--sampler.steps 0 --out OUT", "steps is 0"),
         ("--finetune.epochs 3 --out OUT", "--finetune.epochs is no flag"),
         ("--synthetic 3", "out is not given"),
+        ("--out ' '", "out is not given"),
         ("--out RUN", "inside of the run itself"),
         ("--out RUN/release/new", "inside of the run itself"),
         ("--shares 1e308 1e308 1e308 1e308 1 1 1 1 1 1 --out OUT", "shares is"),
@@ -157,6 +158,21 @@ def test_what_cannot_be_drawn_is_refused(
     given = [word.replace("OUT", str(tmp_path / "new")).replace("RUN", str(finished)) for word in shlex.split(words)]
     assert sentence in said(capsys, "draw", str(finished), *given, *HERE, status=2)
     assert files(finished) == before and not (tmp_path / "new").exists()
+
+
+def test_no_folder_among_the_private_images_is_taken(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The next run on them would read what was drawn as private images."""
+    scans = finished.parent / "private.parquet"
+    (scans / "cat").mkdir(parents=True)
+    try:
+        for out in ("new", "cat/new"):
+            told = said(capsys, "draw", str(finished), "--out", str(scans / out), *HERE, status=2)
+            assert f"--out {scans / out} lies in {scans}, the images that the run is made of" in told
+        assert [*scans.rglob("*")] == [scans / "cat"]
+    finally:
+        shutil.rmtree(scans)
 
 
 def test_runs_that_nothing_can_be_drawn_from_are_refused(

@@ -221,6 +221,7 @@ def test_persons_reach_the_run_and_delta_and_choice_are_theirs(
         ("auto nothing.parquet --epsilon 3", "data.path='nothing.parquet' does not exist"),
         ("auto digits --epsilon 3 --data.limit 50", "the data has 50 images, too few for the default delta"),
         ("auto digits --epsilon 3 --minute 5", "--minute is no flag of auto (did you mean --minutes?)"),
+        ("auto nothing.parquet --epsilon 3 --out=", "out is empty, as where a shell variable is not set: give a place"),
         ("auto digits quick --epsilon 3", "quick is no argument of auto"),
     ],
 )

@@ -612,6 +612,7 @@ def test_a_damaged_image_is_named_and_what_was_there_stays(tmp_path: Path, monke
     [
         ({}, "set.parquet, which is there already: give another name, or --overwrite"),
         ({"out": "set.csv"}, "give a name that ends in .parquet, for what it is read by"),
+        ({"out": ""}, "out is empty, as where a shell variable is not set: give a place, or leave it out"),
         ({"out": "nowhere/set.parquet"}, "where no file can be: give a file in a folder that is there"),
         ({"out": "new.parquet", "size": 4}, "size is 4: give at least 8"),
         ({"out": "new.parquet", "per_class": 0}, "per_class is 0: give at least 1"),

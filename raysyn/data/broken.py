@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.counting import counted
 from raysyn.data.picture import decode_picture, refusal
 from raysyn.data.reading import Broken, Notes
 from raysyn.data.source import Source
@@ -52,7 +53,7 @@ def _faults(
     """(place, what is wrong) of each picture, in order."""
     quiet, own = replace(source, reading=replace(source.reading, notes=Notes())), source.splits[split]
     at = 0
-    for some in parts(in_order(own.pictures, places), AT_ONCE):
+    for some in counted(parts(in_order(own.pictures, places), AT_ONCE), "broken images are looked for", len(places)):
         numbers = places[at : at + len(some)].tolist()
         yield from zip(numbers, pool.map(partial(_fault, quiet, split), numbers, some), strict=True)
         at += len(some)

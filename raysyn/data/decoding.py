@@ -18,6 +18,7 @@ import numpy as np
 
 from raysyn.data.names import check_class_names
 from raysyn.data.picture import Fit, fitted, opened, refusal
+from raysyn.data.pixels import check_seen
 from raysyn.data.reading import PLAIN, Broken, Reading
 from raysyn.data.source import SPLITS
 from raysyn.data.streams import Picture, Stream
@@ -88,7 +89,7 @@ def _write(
 ) -> tuple[dict[str, array[int]], int, int]:
     """The labels of each split, once all its pixels are written, how many classes there are, and how many pictures were
     left out as broken: they leave their class there."""
-    left_out, classes = 0, 0
+    left_out, classes, most = 0, 0, 0
     labels = {split: array("q") for split in SPLITS}
     known = 2**31 if class_names is None else len(class_names)
     with ExitStack() as stack:
@@ -107,8 +108,10 @@ def _write(
                 if left_out > reading.skip_broken:
                     raise
                 continue
+            most = most if most > 1 else max(most, int(pixels.max()))
             files[picture.split].write(pixels.tobytes())
             labels[picture.split].append(picture.label)
+    check_seen(most, f"{label}: all")
     if not labels["train"]:
         raise ValueError(f"{label} has no train images; give some")
     for split, found in labels.items():

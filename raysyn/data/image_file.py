@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
@@ -30,6 +31,8 @@ COLOURS = {"RGB": 3, "RGBA": 3, "CMYK": 4, "YCbCr": 3, "LAB": 3}
 NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Pillow's names of how values lie in a file, and of the same in the order of this machine."""
 MOST_OF_16 = 65535
+# It says, without the name of a file, that tags are damaged or pixels many; what matters of it is an error here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 SIZ = b"\xff\x4f\xff\x51"
 """How the data of a JPEG 2000 image begin, and what its values are."""
 DEEP_AV1 = re.compile(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", re.DOTALL)

@@ -21,7 +21,7 @@ from raysyn.data.mapped import taken
 from raysyn.data.opening import kept_of, naming_of, opened
 from raysyn.data.persons import Persons
 from raysyn.data.picture import Crop, Fit, chosen_fit
-from raysyn.data.pixels import pixels_of
+from raysyn.data.pixels import brightest, check_seen, pixels_of
 from raysyn.data.reading import Colour
 from raysyn.data.several import MultiLabel
 from raysyn.data.shares import left_out_by
@@ -215,6 +215,7 @@ def load(config: DataConfig) -> Dataset:
     for split, keep in kept.items():
         shape = done["train"].shape if done else None
         pixels = pixels_of(source, source.splits[split], keep, config.size, fit, shape)
+        check_seen(brightest(pixels), f"{source.label}: {split}")
         whose_N = source.splits[split].persons_N
         of_N = None if whose_N is None else persons.renumbered(whose_N[keep])
         whole = Images(pixels, labels[split][keep], class_names, of_N)

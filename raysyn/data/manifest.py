@@ -8,16 +8,19 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from raysyn.data.listing import BESIDE, is_hidden
-from raysyn.data.names import is_number, legible
+from raysyn.data.names import legible
 from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.several import Several, mend
 from raysyn.data.source import SPLITS, USUAL_NAMES
+from raysyn.data.word_labels import classes_of
 
 ENDINGS = (".csv", ".tsv")
 FILE = ("path", "image", "file", "file_name", "filename", "image_id", "id")
@@ -27,6 +30,8 @@ LABEL = ("label", "labels", "class")
 """What the columns are called, in whatever case; the first that is there is taken, where none is named."""
 MARKS = ",;\t"
 """What parts the fields of a line."""
+SAID = re.compile(r'"?sep=([^"\w\s]|\t)"?\s*', re.IGNORECASE)
+"""How a table may say in a line before all others what does."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def read_manifest(
     classes = None if several is None else several.among(None, label)
     if classes is None:
         _refuse_several(read, label, columns.group)
-        numbers, names = classes_of(read, label)
+        numbers, names = classes_of(read, label, (f"line {line}" for line in known.values()))
     else:
         numbers, names = {}, list(classes.names)
         for (_, _, name), line in zip(read, known.values(), strict=True):
@@ -87,7 +92,7 @@ def read_manifest(
     told += f", persons in {person}" if person is not None else ""
     told += "" if split else ", no column split: all for training"
     told += f"; {classes.told()}" if classes is not None else ""
-    left = len(found.every) - sum(file in found.every for _, file, _ in read)
+    left = len(set(found.every.values()) - known.keys())
     told += f"; left out: {left:,} files without a row" if left else ""
     numbered = [(where, file, numbers[name]) for where, file, name in read]
     warned = [] if classes is None else [*classes.unseen(label)]
@@ -104,8 +109,9 @@ def names_files(table: str) -> str | None:
         return None
     try:
         with open(table, encoding="utf-8-sig") as file:
-            head = file.readline(2**16)
-        fields = next(csv.reader([head], delimiter=max(MARKS, key=head.count), skipinitialspace=True), [])
+            said = SAID.fullmatch(head := file.readline(2**16))
+            head = file.readline(2**16) if said else head
+        fields = next(csv.reader([head], delimiter=_delimiter(said, head), skipinitialspace=True), [])
     except (OSError, UnicodeDecodeError, csv.Error):  # whatever it is, it is not that
         return None
     return usual_name([name.strip() for name in fields], FILE)
@@ -118,38 +124,45 @@ def _table(path: Path, label: str) -> tuple[list[str], Iterator[tuple[int, dict[
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{label} cannot be read as a table in UTF-8 ({error}); save it so") from error
-    head = text.partition("\n")[0]
+    lines = io.StringIO(text, newline="")
+    if (said := SAID.fullmatch(head := text.partition("\n")[0])) is not None:
+        lines.readline()
     # Strictly: else a stray quote takes all rows up to the next one, or the end, into a field.
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=max(MARKS, key=head.count), strict=True, skipinitialspace=True
-    )
+    reader = csv.reader(lines, delimiter=_delimiter(said, head), strict=True, skipinitialspace=True)
+    before = int(said is not None)
 
     def cannot(begin: int, error: csv.Error) -> ValueError:
-        up_to = f" to {reader.line_num}" if reader.line_num > begin else ""
+        at = reader.line_num + before
+        up_to = f" to {at}" if at > begin else ""
         return ValueError(f"{label}: line {begin}{up_to} cannot be read ({error}); mend it, such as its quotes")
 
     try:
         fields = [name.strip() for name in next(reader, [])]
     except csv.Error as error:
-        raise cannot(1, error) from error
+        raise cannot(1 + before, error) from error
     if len(set(fields)) < len(fields):
         raise ValueError(f"{label} has two columns of one name; it has {', '.join(fields)}: rename one")
 
     def rows() -> Iterator[tuple[int, dict[str, str]]]:
-        begin = reader.line_num + 1
+        begin = reader.line_num + before + 1
         try:
             for cells in reader:
-                begin = reader.line_num + 1
+                begin = (at := reader.line_num + before) + 1
                 if cells and len(cells) != len(fields):
                     raise ValueError(
-                        f"{label}: line {reader.line_num} has {len(cells)} fields, and the first {len(fields)}; mend it"
+                        f"{label}: line {at} has {len(cells)} fields, and the first {len(fields)}; mend it"
                     )
                 if cells:
-                    yield reader.line_num, {name: cell.strip() for name, cell in zip(fields, cells, strict=True)}
+                    yield at, {name: cell.strip() for name, cell in zip(fields, cells, strict=True)}
         except csv.Error as error:
             raise cannot(begin, error) from error
 
     return fields, rows()
+
+
+def _delimiter(said: re.Match[str] | None, head: str) -> str:
+    """What parts the fields: what a table says itself, or what there is most of in its first line."""
+    return max(MARKS, key=head.count) if said is None else said[1]
 
 
 def _column(fields: list[str], label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:
@@ -168,15 +181,20 @@ class _Files:
     """The files in a folder and below, by the ends of their paths."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.every = str(folder), set[str]()
+        self.folder = str(folder)
+        self.every: dict[str, str] = {}
+        """{what it is however a row spells it: what it is called}."""
         self._ends: dict[int, dict[str, list[str]]] = {}
+        self._real = cache(os.path.realpath)
         seen = set[str]()
         for above, folders, names in os.walk(self.folder, followlinks=True):
             # Of folders that are linked together, each is walked once.
-            folders[:] = sorted(name for name in folders if not is_hidden(name)) if _new(above, seen) else []
+            here = self._real(above)
+            folders[:] = [] if here in seen else sorted(name for name in folders if not is_hidden(name))
+            seen.add(here)
             for name in names:
                 if os.path.splitext(name)[1].lower() not in BESIDE and not is_hidden(name):
-                    self.every.add(os.path.normpath(os.path.join(above, name)))
+                    self.every.setdefault(os.path.join(here, name), os.path.normpath(os.path.join(above, name)))
 
     def named(self, given: str, place: str) -> str:
         """The file that a row means: that at its path, else the one whose path ends so."""
@@ -184,7 +202,8 @@ class _Files:
         for spelled in spellings:
             whole = os.path.normpath(os.path.join(self.folder, spelled))
             if os.path.isfile(whole):
-                return whole
+                one = os.path.join(self._real(os.path.dirname(whole)), os.path.basename(whole))
+                return self.every.get(one, one)
         files = self._ending_in(spellings[1])
         if len(files) == 1 and os.path.isfile(files[0]):
             return files[0]
@@ -198,18 +217,11 @@ class _Files:
         parts = end.count("/") + 1
         if parts not in self._ends:
             found = self._ends[parts] = dict[str, list[str]]()
-            for file in sorted(self.every):
+            for file in sorted(self.every.values()):
                 last = "/".join(os.path.abspath(file).split("/")[-parts:])
                 for known in {last, os.path.splitext(last)[0]}:
                     found.setdefault(known, []).append(file)
         return self._ends[parts].get(end, [])
-
-
-def _new(folder: str, seen: set[str]) -> bool:
-    """Whether a folder is not among those `seen`, which it is afterwards."""
-    before = len(seen)
-    seen.add(os.path.realpath(folder))
-    return len(seen) > before
 
 
 def _split_label(name: str) -> list[str]:
@@ -221,14 +233,3 @@ def _refuse_several(rows: list[tuple[str, str, str]], label: str, group: str) ->
     images it may be."""
     if group != "public." and any(len(_split_label(name)) > 1 for _, _, name in rows):
         raise ValueError(f"{label} has rows with several labels, with {BETWEEN} between them; {mend(group)}")
-
-
-def classes_of(rows: list[tuple[str, str, str]], label: str) -> tuple[dict[str, int], list[str] | None]:
-    """{label: class number}, and names where labels are words: those of train, sorted."""
-    every = {name for _, _, name in rows}
-    if all(map(is_number, every)):
-        return {name: int(name) for name in every}, None
-    names = sorted({name for where, _, name in rows if where == "train"})
-    if extra := sorted(every - set(names)):
-        raise ValueError(f"{label}: the label {extra[0]!r} is no class of train; mend it")
-    return {name: number for number, name in enumerate(names)}, names

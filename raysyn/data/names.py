@@ -5,6 +5,7 @@ A name that cannot be written is refused where it is read, before anything is sp
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,17 +13,13 @@ from pathlib import Path
 
 CONTROL = ("Cc", "Zl", "Zp")
 """Unicode's categories of line breaks, tabs and other control characters."""
-
-
-def is_number(name: str) -> bool:
-    """Whether it is a whole number of at most nine digits, as one writes it."""
-    return name.isascii() and name.isdigit() and len(name) < 10 and name == str(int(name))
+NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]*)?")
 
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Sorted: by value where all are numbers."""
     every = sorted(names)
-    return sorted(every, key=int) if all(map(is_number, every)) else every
+    return sorted(every, key=float) if all(map(NUMBER.fullmatch, every)) else every
 
 
 def legible(text: str) -> str:

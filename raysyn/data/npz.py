@@ -15,7 +15,13 @@ import numpy as np
 from raysyn.data.mapped import AT_ONCE, IN_MEMORY, Room
 from raysyn.data.persons import is_near, with_arrays
 from raysyn.data.several import Several
-from raysyn.data.source import SPLITS, Source, from_arrays
+from raysyn.data.source import SPLITS, USUAL_NAMES, Source, from_arrays
+
+PARTS = ("images", "labels", "persons")
+"""What arrays of a split are called, after its name."""
+READ = (*(f"_{part}" for part in PARTS), "class_names")
+MOST_TOLD = 9
+"""Names of arrays that a sentence has."""
 
 
 def read_npz(path: Path, label: str, endings: str | tuple[str, ...] = "") -> dict[str, np.ndarray]:
@@ -77,8 +83,8 @@ def npz_source(
 ) -> Source:  # fmt: skip
     """The images of a .npz file as MedMNIST has them, for each split an array of images and one of labels; with
     `persons` also one of whose they are, where there are such."""
-    arrays = read_npz(path, label, "" if labels else ("_images", "_persons"))
-    every = list(arrays) if labels else _names(path)
+    arrays = _as_usual(read_npz(path, label, READ if labels else ("_images", "_persons")), label)
+    every = _names(path)
     of = {split: arrays[f"{split}_persons"] for split in SPLITS if persons and f"{split}_persons" in arrays}
     if not labels:
         arrays = {key: array for key, array in arrays.items() if key.endswith("_images")}
@@ -87,7 +93,7 @@ def npz_source(
     present = [split for split in SPLITS if split == "train" or {f"{split}_images", f"{split}_labels"} & set(arrays)]
     for key in (f"{split}_{part}" for split in present for part in ("images", "labels")):
         if key not in arrays:
-            has = ", ".join(sorted(arrays)[:9]) or "none"
+            has = ", ".join(sorted(every)[:MOST_TOLD]) or "none"
             raise ValueError(f"{label} lacks the array {key}; each split needs its images and labels, and it has {has}")
         if not isinstance(arrays[key], np.ndarray):
             raise ValueError(f"{label}: {key} is no array as numpy.save writes it; write it anew")
@@ -97,11 +103,30 @@ def npz_source(
     source = from_arrays(name, label, found, names, several, group)
     source = replace(source, told="; ".join([f"a .npz file of {', '.join(present)}", *filter(None, [source.told])]))
     source = with_arrays(source, of) if of else source
+    used = {"class_names", *(f"{split}_{part}" for split in present for part in PARTS[: 3 if of else 2])}
+    if left := [key for key in every if _usual(key) not in used]:
+        more = ", ..." if len(left) > MOST_TOLD else ""
+        source = replace(source, told=f"{source.told}; left out: arrays {', '.join(left[:MOST_TOLD])}{more}")
     if persons and not of and (near := next((key for key in every if _like_persons(key)), None)):
         wanted = " and ".join(f"{split}_persons" for split in present)
         asked = f"The array {near!r} looks like persons: if it is, give such arrays for each split, {wanted}."
         source = replace(source, warned=(*source.warned, asked))
     return source if "test" in present else replace(source, lacks="lacks the arrays test_images and test_labels")
+
+
+def _usual(key: str) -> str:
+    """What an array is called here: val_images for valid_images, and any other name itself."""
+    split, _, part = key.partition("_")
+    return f"{USUAL_NAMES[split.lower()]}_{part}" if split.lower() in USUAL_NAMES and part in PARTS else key
+
+
+def _as_usual(arrays: dict[str, np.ndarray], label: str) -> dict[str, np.ndarray]:
+    """The same arrays by the usual names of splits; ValueError for two of one split."""
+    named = dict[str, str]()
+    for key in arrays:
+        if (before := named.setdefault(_usual(key), key)) != key:
+            raise ValueError(f"{label} has arrays {before} and {key}, both for {_usual(key)}; leave one of them out")
+    return {name: arrays[key] for name, key in named.items()}
 
 
 def _names(path: Path) -> list[str]:
@@ -113,7 +138,7 @@ def _names(path: Path) -> list[str]:
 def _like_persons(key: str) -> bool:
     """Whether an array by its name may be of persons, of a split or of all."""
     split, _, rest = key.partition("_")
-    return is_near(rest if split in SPLITS else key)
+    return is_near(rest if split.lower() in USUAL_NAMES else key)
 
 
 def _array_names(names: np.ndarray, label: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raysyn.data.labels import check_number
-from raysyn.data.names import in_order, legible
+from raysyn.data.names import legible
 from raysyn.data.parquet_batches import batches, values
 from raysyn.data.parquet_schema import Columns, Schema, understood
 from raysyn.data.persons import Persons, number_of, spelled_twice
@@ -22,6 +22,7 @@ from raysyn.data.several import Classes, Several, check_one, mend
 from raysyn.data.shards import Shard, shards_of
 from raysyn.data.source import SPLITS, USUAL_NAMES, Source, Split
 from raysyn.data.stored import Stored
+from raysyn.data.word_labels import missing, names_of, plain, told_missing
 
 NAMING = "a list \"classes\" in the JSON object of the schema metadata 'dataset'"
 
@@ -71,7 +72,7 @@ class Table:
                     label = self.classes.of(label, f"{self.label}: {place}")
                 elif not schema.named:
                     check_number(label, f"{self.label}: {place}")
-                elif label not in numbers:
+                elif label not in numbers and (label := plain(label)) not in numbers:
                     raise ValueError(f"{self.label}: {place} has the label {label!r}, no class of train; mend it")
                 whose = number_of(person, persons, f"{self.label}: {place}") if schema.person else -1
                 yield Row(self._split(found, place), image, numbers.get(label, label), one, row, whose)
@@ -207,7 +208,9 @@ def _label_names(shards: Sequence[Shard], schema: Schema, label: str) -> list[st
             pairs = set(zip(found, splits, strict=True))
             train = {name for name, split in pairs if USUAL_NAMES.get(str(split).lower()) == "train"}
             names |= train - {None}
-    return in_order(names)
+    if (none := missing(names)) is not None:
+        raise ValueError(f"{label}: column {schema.label} {told_missing(none)}")
+    return names_of(names)
 
 
 class Rows(Stored):

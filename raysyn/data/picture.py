@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from raysyn.data import deep, dicom
+from raysyn.data import deep, dicom, jpeg
 from raysyn.data.image_file import Stored, open_file, stored, values
 from raysyn.data.members import Member
 from raysyn.data.reading import PLAIN, Broken, Reading, Unsuited, of_the_machine
@@ -98,6 +98,7 @@ def opened(picture: Any, reading: Reading = PLAIN) -> Picture:
             else:
                 with open_file(file) as found:
                     image = _plain(found, reading)
+                    jpeg.check_whole(found, file)
     return _coloured(image, reading)
 
 

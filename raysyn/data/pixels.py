@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from raysyn.data.counting import counted
 from raysyn.data.mapped import AT_ONCE, Room, taken
 from raysyn.data.members import Member
 from raysyn.data.picture import Fit, decode_picture, has_palette, refusal
@@ -62,6 +63,24 @@ def pixels_of(
     return _filled(source.label, split, keep, decode, place, begun, others)
 
 
+def brightest(pixels_NHWC: np.ndarray) -> int:
+    """The largest value of all, or the first of some that is above 1."""
+    most = 0
+    for at in range(0, len(pixels_NHWC), 4096):
+        if (most := max(most, int(pixels_NHWC[at : at + 4096].max()))) > 1:
+            break
+    return most
+
+
+def check_seen(most: int, label: str) -> None:
+    """ValueError, in a sentence that `label` opens, where 1 is the largest value of all images: they would be black."""
+    if most == 1:
+        raise ValueError(
+            f"{label} images have no values but 0 and 1 of 8 bits, which both are black: multiply them by 255, or give "
+            "them as floats"
+        )
+
+
 def _filled(
     label: str,
     split: Split,
@@ -91,7 +110,7 @@ def _filled(
     with Room(len(keep), shape, label) as room, ThreadPoolExecutor(threads) as pool:
         flying = deque[Future[None]]()
         begun = 0
-        for pictures in chain([first], found):
+        for pictures in counted(chain([first], found), "images are read", len(keep)):
             flying.append(pool.submit(fill, begun, pictures))
             begun += len(pictures)
             del pictures  # held by their thread alone

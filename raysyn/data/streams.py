@@ -24,7 +24,7 @@ from raysyn.data.source import Source
 from raysyn.data.sources import NAMES, check_given, from_name, from_path
 from raysyn.data.tars import read_tars, tar_shards
 
-READ_AS = "upright, splits anywhere in names, of the depth that files say"
+READ_AS = "upright, splits anywhere in names, of the depth that files say, whole, numbers as such"
 """Changes where files are read otherwise than before: what was decoded then must not be taken for them."""
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from raysyn.data.manifest import LABEL
 from raysyn.data.members import Member
-from raysyn.data.names import CONTROL, is_number
+from raysyn.data.names import CONTROL
 from raysyn.data.parquet_schema import usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.reading import Unsuited
+from raysyn.data.word_labels import WHOLE
 
 LABELS = ("cls", "json", "txt")
 """In the order in which they are taken, where a sample has several."""
@@ -122,7 +123,7 @@ def refuse_strange(labels: Sequence[tuple[str, str]], places: Sequence[str], lab
     """ValueError for captions, and for words of a split that train lacks. The words are not shown: they may be what
     somebody has written of a person."""
     words = {word for _, word in labels}
-    if all(map(is_number, words)):
+    if all(map(WHOLE.fullmatch, words)):
         return
     if by_txt and len(words) > max(FEW_WORDS, len(labels) // 2):
         raise ValueError(f"{label} has .txt files of which most differ, as captions do{MEND}")

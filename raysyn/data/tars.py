@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from raysyn.data.listing import is_hidden
-from raysyn.data.manifest import classes_of
 from raysyn.data.members import Archive, Member
 from raysyn.data.names import legible
 from raysyn.data.persons import Persons
 from raysyn.data.shards import Kind, Shards, files_of, of_names, parquet_files, shards_of
 from raysyn.data.source import USUAL_NAMES
 from raysyn.data.tar_labels import LABELS, Whose, label_of, refuse_strange
+from raysyn.data.word_labels import classes_of
 from raysyn.data.written import written_classes
 
 ENDING = ".tar"
@@ -154,7 +154,7 @@ def read_tars(path: Path, label: str, labels: bool = True, persons: Persons | No
         numbers = {str(number): number for number in range(len(told_names))}
         names: list[str] | None = told_names
     else:
-        numbers, names = classes_of([(split, "", word) for split, _, word in rows], label)
+        numbers, names = classes_of(rows, label, places)
     images = [
         Image(split, member, numbers[word], place, file)
         for (split, member, word), place, file in zip(rows, places, files, strict=True)

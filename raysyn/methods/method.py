@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from raysyn.data.counting import told_to
 from raysyn.data.folders import reads
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, ends, misfits, network, tracking, unpaid_looks
@@ -114,12 +116,13 @@ class Method:
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
         tracking.check(command.track, command.out)
-        refuse_inside(command.out, getattr(getattr(command.config, "data", None), "path", None))
+        refuse_inside(command.out, getattr(getattr(command.config, "data", None), "path", None), command.config)
         if (written := getattr(command.config, "release", None)) is not None and written.network:
             network.check(self.network, command.config, self.name)
         check_counted(command.config)  # before further runs are priced, which would be with counts
         console.show("images are read and checked", 0, 0, {})
-        prepared = self.prepare(command.config)
+        with told_to(partial(console.show, metrics={})):
+            prepared = self.prepare(command.config)
         if prepared.plan is not None:
             units.check_plan(prepared.plan, prepared.dataset.train)
         console.close()
@@ -195,16 +198,20 @@ class Method:
             raise ValueError(f"classes.noisy_counts is {std:g}, but {self.name} does not ask for them: leave it out")
 
 
-def refuse_inside(out: str, source: str | None) -> None:
-    """ValueError where a new run folder would be read as some of the images that the run is made of, also when it is
-    continued."""
+def refuse_inside(out: str, private: str | None, config: Any) -> None:
+    """ValueError where a new folder would be read as some of the images that a run is made of, `private` or the public
+    ones of its configuration, also when it is continued."""
     here = local_folder(out)
-    if here is None or not source or (here / RUN_JSON).exists() or not reads(source, here):
+    if here is None or (here / RUN_JSON).exists():
         return
-    raise ValueError(
-        f"--out {out} lies in {source}, the images that the run is made of, and its files would be read among them; "
-        "choose a folder elsewhere"
-    )
+    public = getattr(getattr(config, "public", None), "path", None) or ()
+    for source in filter(None, (private, *public)):
+        if reads(source, here):
+            kind = "images" if source == private else "public images"
+            raise ValueError(
+                f"--out {out} lies in {source}, the {kind} that the run is made of, and its files would be read among "
+                "them; choose a folder elsewhere"
+            )
 
 
 def source_of(run: Callable[[Any], Any]) -> dict[str, str]:

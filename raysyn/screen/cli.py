@@ -73,24 +73,18 @@ class _SealingFlags(_Flags[C, M]):
 
 
 def parse(
-    presets: Mapping[str, C],
-    argv: Sequence[str] | None = None,
-    description: str = "",
-    *,
-    machines: M,
-    prog: str | None = None,
-    seal: bool = False,
-) -> Command[C, M]:
+    presets: Mapping[str, C], argv: Sequence[str] | None = None, description: str = "", *, machines: M,
+    prog: str | None = None, seal: bool = False,
+) -> Command[C, M]:  # fmt: skip
     """Read `PRESET [--flags]`: the preset's fields, overridden by flags; `machines` are the defaults of --on.*, and
     there is a flag --seal where a run can be sealed.
 
     `argv` (default: the process's) does not include the program; `prog` (default: the process's) names it in help
     and in the default --out, runs/<prog>-<preset>. Leaves with SystemExit: 0 after help, 2 after bad input.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    prog = sys.argv[0] if prog is None else prog
+    words, prog = sys.argv[1:] if argv is None else list(argv), prog or sys.argv[0]
     try:
-        return read(presets, argv, description, machines=machines, prog=prog, seal=seal)
+        return read(presets, words, description, machines=machines, prog=prog, seal=seal)
     except ValueError as error:
         refuse(str(error))
 
@@ -115,6 +109,7 @@ def read(
         print(help.of_preset(default, prog, preset, about, everything="--help-all" in asked))
         raise SystemExit(0)
     flags = assigned(default, rest, f"{prog} {preset}")
+    check_out(flags.out)
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         _check_stays("out", flags.out)
         if flags.budget.account not in (None, NONE):
@@ -134,6 +129,11 @@ def _tuned(config: C, preset: Any) -> C:
     words = came if not (given or "").strip() else given if came in str(given) else f"{came}; {given}"
     changed: Any = replace(cast(Any, config), tuned_on=words)
     return cast(C, changed)
+
+
+def check_out(place: str | None) -> None:
+    if place is not None and not place.strip():  # which would be the working directory
+        raise ValueError("out is empty, as where a shell variable is not set: give a place, or leave it out")
 
 
 def _check_stays(field: str, place: str) -> None:

@@ -135,8 +135,9 @@ class Console:
         with self._lock:
             if self._bar is not None:
                 self._bar.stop()
-            if self._stage is not None and not self._counts and self._what_of(self._stage)[0] == "":
-                self._last_line = time.monotonic()  # Ray's start is no part of the stage after it.
+            if self._stage is not None and self._what_of(self._stage)[0] == "":
+                # Ray's start and the reading of images are no part of the stage after them.
+                self._last_line = time.monotonic()
             self._bar = self._stage = None
 
     def __enter__(self) -> Console:

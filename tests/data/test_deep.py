@@ -206,3 +206,19 @@ def test_the_ends_of_a_window_are_black_and_white(low: int, width: int) -> None:
     assert to_8_bits(values, low, low + width).tolist() == [0, 0, 255, 255]
     inside = to_8_bits(np.linspace(low, low + width, 50), low, low + width)
     assert (np.diff(inside.astype(int)) >= 0).all()
+
+
+@both
+@pytest.mark.parametrize("kind", ["arrays", "files"])
+def test_masks_of_0_and_1_are_not_read_as_black(tmp_path: Path, read: Read, kind: str) -> None:
+    mask = (DEEP % 2).astype(np.uint8)
+
+    def written(values: np.ndarray) -> Path:
+        return arrays(tmp_path, values) if kind == "arrays" else folder(tmp_path / str(values.max()), png(values))
+
+    with pytest.raises(ValueError, match=r": (train|all) images have no values but 0 and 1 of 8 bits, .* by 255, or "):
+        read(written(mask))
+    for whole in (mask * 255, mask * 2, mask * 0):
+        assert (read(written(whole)).images_NHWC[:][0, ..., 0] == whole).all()
+    if kind == "arrays":
+        assert (read(written(mask.astype(float))).images_NHWC[:][0, ..., 0] == mask * 255).all()

@@ -454,6 +454,28 @@ def test_a_file_of_medmnist_plus_is_read_also_under_a_name_in_capitals(tmp_path:
         assert np.array_equal(found.train.images_NHWC.reshape(6, *shape), arrays["train_images"])
 
 
+@pytest.mark.parametrize("named", ["val", "valid", "validation", "Valid"])
+@pytest.mark.parametrize("labels", [True, False])
+def test_arrays_of_splits_have_their_usual_names_and_others_are_told(tmp_path: Path, named: str, labels: bool) -> None:
+    arrays: dict[str, Any] = {f"{named}_images": COLOUR[:3], f"{named}_labels": LABELS[:3]}
+    found = load(DataConfig(path=npz(tmp_path, **arrays), labels=labels))
+    assert found.val is not None and np.array_equal(found.val.images_NHWC, COLOUR[:3])
+    assert found.told == "a .npz file of train, val, test"
+    whose = {f"{split}_persons": np.arange(6) + 9 * at for at, split in enumerate(("training", "test"))}
+    more = arrays | {"extra_images": COLOUR[:2], "masks": np.array([None]), "test_images_2": COLOUR[:2]}
+    more |= whose | {f"{named}_persons": np.array([20, 21, 22])}
+    found = load(DataConfig(path=npz(tmp_path, **more), labels=labels))
+    told = "a .npz file of train, val, test, persons by arrays; left out: arrays extra_images, masks, test_images_2; "
+    assert found.told.startswith(told)
+    public = load_public(PublicConfig(path=(npz(tmp_path, **arrays),)), (9, 8, 3))
+    assert np.array_equal(public.valid.images_NHWC[:], COLOUR[:3])
+    other = {"valid": "val"}.get(named, "valid")
+    twice = arrays | {f"{other}_images": COLOUR[:2]}
+    assert f"has arrays {named}_images and {other}_images, both for val_images; leave one of them out" in fault(
+        DataConfig(path=npz(tmp_path, **twice), labels=labels)
+    )
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from raysyn.data.images import DataConfig, load
 from raysyn.data.public import load_public
@@ -99,3 +103,76 @@ def test_numbers_beyond_those_of_classes_are_named_by_their_row(tmp_path: Path, 
         )
         with pytest.raises(ValueError, match=rf"row 2 has the label {label}; number classes 0, 1, 2"):
             read(tmp_path / "x.pq")
+
+
+def in_table(path: Path, labels: list[str]) -> Path:
+    """A .csv beside its images, the last of which is for testing."""
+    path.mkdir(exist_ok=True)
+    lines = ["path,label,split"]
+    for at, label in enumerate(labels):
+        Image.fromarray(PIXELS[at % 8] ^ at).save(path / f"{at}.png")
+        lines.append(f"{at}.png,{label},{'train' if at < len(labels) - 1 else 'test'}")
+    (path / "set.csv").write_text("\n".join(lines))
+    return path / "set.csv"
+
+
+def in_column(path: Path, labels: list[str]) -> Path:
+    path.mkdir(exist_ok=True)
+    files = [png_bytes((PIXELS[at % 8] ^ at)[..., None]) for at in range(len(labels))]
+    split = ["train"] * (len(labels) - 1) + ["test"]
+    pq.write_table(pa.table({"image": files, "label": labels, "split": split}), path / "set.parquet")
+    return path / "set.parquet"
+
+
+def in_shards(path: Path, labels: list[str]) -> Path:
+    path.mkdir(exist_ok=True)
+    for split, rows in (("train", labels[:-1]), ("test", labels[-1:])):
+        with tarfile.open(path / f"{split}-000000.tar", "w") as archive:
+            for at, label in enumerate(rows):
+                for kind, content in (("png", png_bytes((PIXELS[at % 8] ^ at)[..., None])), ("txt", label.encode())):
+                    about = tarfile.TarInfo(f"{at:04d}.{kind}")
+                    about.size = len(content)
+                    archive.addfile(about, io.BytesIO(content))
+    return path
+
+
+TEXT = pytest.mark.parametrize("written", [in_table, in_column, in_shards])
+Written = Callable[[Path, list[str]], Path]
+
+
+@both
+@TEXT
+@pytest.mark.parametrize("one", ["{}.0", "{}.", "{}"])
+def test_numbers_as_text_are_numbers_however_one_is_written(
+    tmp_path: Path, read: Read, written: Written, one: str
+) -> None:
+    """As text 10 comes before 2, and 1.0 is another class than 1."""
+    labels = [*map(str, range(12)), one.format(2), "10", one.format(11)]
+    assert read(written(tmp_path / "set", labels)) == ([*range(12), 2, 10], tuple(map(str, range(12))))
+
+
+@both
+@TEXT
+@pytest.mark.parametrize("none", ["nan", "NaN", "None", "n/a", "<NA>", "?", "-"])
+def test_a_missing_label_makes_no_words_of_numbers(tmp_path: Path, read: Read, written: Written, none: str) -> None:
+    with pytest.raises(ValueError, match=rf"^(data|public)\.path='.* has the label '{re.escape(none)}', which is none"):
+        read(written(tmp_path / "set", [*map(str, range(11)), none, "0"]))
+
+
+@both
+@TEXT
+def test_beside_words_only_what_can_be_no_word_is_missing(tmp_path: Path, read: Read, written: Written) -> None:
+    with pytest.raises(ValueError, match=r" has the label 'nan', which is none; fill it, drop it, or give that class "):
+        read(written(tmp_path / "set", ["ant", "nan", "none", "ant"]))
+    assert read(written(tmp_path / "set", ["none", "ant", "1.0", "2", "ant"])) == (
+        [3, 2, 0, 1], ("1.0", "2", "ant", "none")
+    )  # fmt: skip
+
+
+@both
+def test_a_number_below_0_in_a_table_is_named_by_its_line(tmp_path: Path, read: Read) -> None:
+    for below in ("-1", "-1.0"):
+        with pytest.raises(ValueError, match=r"set\.csv': line 3 has the label -1; number classes 0, 1, 2, \.\.\.$"):
+            read(in_table(tmp_path / "set", ["0", below, "1", "0"]))
+    # Of strings it may be the name of a class.
+    assert read(in_column(tmp_path / "set", ["10", "-1", "2", "2"])) == ([2, 0, 1], ("-1", "2", "10"))

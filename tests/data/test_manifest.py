@@ -114,6 +114,22 @@ def test_tables_of_other_programs_are_read(
 
 
 @both
+@pytest.mark.parametrize("said", ["sep=;", "\ufeffSEP=;\r", '"sep=;"', "sep=|", "sep=\t"])
+def test_a_table_may_say_first_what_parts_its_fields(images: Path, read: Read, said: str) -> None:
+    """As Excel has it. A comma in a name would otherwise part it."""
+    mark = said.strip('\r"')[-1]
+    for at in (0, 1):
+        (images / by_path(at)).rename(images / f"a,b,c,{at}.png")
+    lines = rows(lambda at: by_path(at) if at > 1 else f"a,b,c,{at}.png", mark=mark)
+    path = table(images, *lines, head=f"{said}\n{mark.join(('path', 'label', 'split'))}")
+    check(read(path), ("ant", "yak"))
+    assert manifest.names_files(str(path)) == "path"
+    for bad, words in ((f"x{mark}ant", "line 15 has 2 fields"), (f'x{mark}"ant', "line 15 cannot be read")):
+        with pytest.raises(ValueError, match=words):
+            read(table(images, *lines, bad, head=f"{said}\n{mark.join(('path', 'label', 'split'))}"))
+
+
+@both
 def test_labels_may_be_numbers_and_columns_have_other_names(images: Path, read: Read) -> None:
     numbers = [str(at % 2) for at in range(N)]
     check(read(table(images, *rows(by_name, numbers), head="image_id,class,split")), ("0", "1"))
@@ -136,6 +152,32 @@ def test_links_are_followed_and_what_has_no_row_is_told(images: Path, tmp_path: 
     found = load(DataConfig(path=str(path)))
     assert (found.name, len(found.train), len(found.test)) == ("labels", 8, 2)
     assert found.told == "a table of 10 rows, files by path, labels in label; left out: 2 files without a row"
+
+
+SPELLED = {
+    "from the root": lambda images, at: str(images.resolve() / by_path(at)),
+    "by a link": lambda images, at: str(images.parent / "link" / by_path(at)),
+    "with dots": lambda images, at: f"./images/../{by_path(at)}",
+    "as Windows does": lambda images, at: as_windows_does(at),
+}
+
+
+@both
+@pytest.mark.parametrize("given", ["set/labels.csv", "./set/../link/labels.csv", "{images}/labels.csv"])
+@pytest.mark.parametrize("spelled", SPELLED)
+def test_a_file_is_one_however_its_path_is_spelled(
+    images: Path, read: Read, spelled: str, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (images.parent / "link").symlink_to(images)
+    monkeypatch.chdir(images.parent)
+    path, again = Path(given.format(images=images)), SPELLED[spelled](images, 3)
+    table(images, *rows(lambda at: SPELLED[spelled](images, at)))
+    check(read(path), ("ant", "yak"))
+    if read is privately:
+        assert "left out" not in load(DataConfig(path=str(path))).told
+    table(images, *rows(by_path), f"{again},ant,test")
+    with pytest.raises(ValueError, match=r"line 14 has the same file as line 5, '.*'; leave one of them out$"):
+        read(path)
 
 
 def test_without_splits_all_are_for_training(images: Path) -> None:

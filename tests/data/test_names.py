@@ -77,6 +77,7 @@ def test_names_that_read_alike_are_one_name_twice() -> None:
 def test_numbers_are_in_the_order_of_their_values() -> None:
     assert in_order({"10", "9", "0"}) == ["0", "9", "10"]
     assert in_order({"10", "9", "x"}) == in_order({"x", "9", "10"}) == ["10", "9", "x"]
+    assert in_order({"10", "2.5", "-1", "2"}) == ["-1", "2", "2.5", "10"]
     assert in_order({"10", "09"}) == ["09", "10"] and in_order([]) == []
 
 

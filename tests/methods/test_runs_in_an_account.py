@@ -22,12 +22,13 @@ import pytest
 from raysyn.compute.doorway import Compute, Machines
 from raysyn.compute.local import Local
 from raysyn.data.images import DataConfig, Dataset, Images
+from raysyn.data.streams import PublicConfig
 from raysyn.methods import account, account_place, catalogue, ends, unpaid_looks
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.declared import Declared
 from raysyn.methods.leaderboard import room
 from raysyn.methods.machines import On
-from raysyn.methods.method import Method, Prepared
+from raysyn.methods.method import Method, Prepared, refuse_inside
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy import admission
 from raysyn.privacy import ledger as ledgers
@@ -271,6 +272,19 @@ def test_a_run_folder_among_its_own_images_is_refused(place: Place) -> None:
         ):
             place.begun(stack, out)
     assert sorted(place.source.iterdir()) == before
+
+
+def test_a_folder_among_its_public_images_is_refused(tmp_path: Path) -> None:
+    """They would be other ones as it goes on."""
+    (tmp_path / "letters" / "a").mkdir(parents=True)
+    config = SimpleNamespace(public=PublicConfig(path=("gone.parquet", str(tmp_path / "letters"))))
+    for out in ("letters/run", "letters/a/run"):
+        with pytest.raises(ValueError, match=r"^--out .* lies in .*letters, the public images that the run is made of"):
+            refuse_inside(str(tmp_path / out), None, config)
+    refuse_inside(str(tmp_path / "run"), None, config)
+    (tmp_path / "letters/run/internal").mkdir(parents=True)
+    (tmp_path / "letters/run/internal/run.json").touch()
+    refuse_inside(str(tmp_path / "letters/run"), None, config)
 
 
 def test_a_moved_data_set_takes_its_account_along_or_the_certificate_says_so(place: Place) -> None:

@@ -233,6 +233,8 @@ def test_a_path_and_none_and_equals_signs_are_taken() -> None:
         (["quick", "--budget.epsilon", "-1"], ["budget.epsilon is -1.0", "above 0"]),
         (["quick", "--seed", "-1"], ["seed is -1"]),
         (["quick", "--out", "/a", "/b"], ["/b"]),
+        (["quick", "--out", ""], ["out is empty, as where a shell variable is not set: give a place, or leave it out"]),
+        (["quick", "--out= "], ["out is empty"]),
     ],
 )
 def test_mistakes_are_one_sentence(capsys: pytest.CaptureFixture[str], argv: list[str], words: list[str]) -> None:

@@ -238,3 +238,19 @@ def test_bar_comes_and_goes_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_how_far_the_reading_of_images_is_stands_in_a_bar_or_lines_and_is_no_part_of_a_stage(clock: Any) -> None:
+    for file in (log := Log(), screen := Terminal()):
+        with Console(file) as console:
+            console.show("images are read and checked", 0, 0, {})
+            for done in range(500, 50_001, 500):
+                console.show("images are read", done, 50_000, {})
+                clock[0] += 0.5
+            console.close()
+            clock[0] += 3
+            console.stage("query", "one")
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "  images are read and checked" and lines[-1] == "✓ query              3.0 s  one"
+    assert lines[1] == "  images are read: 10500/50000 · 1e+03 per s · 40 s left" and len(lines) == 6
+    assert "images are read" in screen.getvalue() and "━" in screen.getvalue()
