@@ -19,18 +19,23 @@ MOST_CONFUSED = 20
 """Classes up to which confusion is told cell by cell."""
 COMMON = 10
 """Mistakes that are named, the most frequent first."""
+Whose = NDArray[np.int64] | None
+"""Whose each test image is; None where no persons are named, and each counts by itself."""
 Answers = Mapping[str, NDArray[np.int64]]
 """What each classifier called each test image, (C, N), by what they were trained on: synthetic, real, floor."""
 
 
-def by_class(said: Answers, labels_N: NDArray[np.int64], class_names: tuple[str, ...]) -> dict[str, Any]:
+def by_class(
+    said: Answers, labels_N: NDArray[np.int64], class_names: tuple[str, ...], whose_N: Whose = None
+) -> dict[str, Any]:
     """Class by class, over all classifiers of `said`, of which `synthetic` is one source.
 
     Returns lists in the order of the classes, None for one without a test image: {test_images, accuracy, accuracy_low,
     accuracy_high and accuracy_<source> of the others}, where accuracy is the share of a class's test images that are
-    called so, a mean over classifiers; `failed`: [{class, index, why, real_too}] with `why` a list of `chance` (the
-    interval reaches one in so many classes) and `floor` (worse than from the floor's images, image by image), and
-    whether what learned from real images does not pass chance there either (None where nothing did); `mistakes`:
+    called so, a mean over classifiers; `failed`: [{class, index, why, real_too}] with `why` a list of `chance` (no more
+    than one in so many classes), `few` (more, but the interval reaches that) and `floor` (worse than from the floor's
+    images, image by image), and whether what learned from real images reaches no more than chance there either (None
+    where nothing did); `mistakes`:
     [{class, taken_for, share}], the most frequent; `confusion`: by source, how often an image of the row's class was
     called the column's, all classifiers together, left out for more than MOST_CONFUSED classes.
     """
@@ -38,7 +43,11 @@ def by_class(said: Answers, labels_N: NDArray[np.int64], class_names: tuple[str,
     right = {source: (some == labels_N).mean(0) for source, some in said.items()}
     of_class = [np.flatnonzero(labels_N == label) for label in range(classes)]
     found: dict[str, Any] = {"test_images": [len(some) for some in of_class]}
-    limits = [wilson(float(right["synthetic"][some].mean()), len(some)) if len(some) else None for some in of_class]
+    whose = [None if whose_N is None else whose_N[some] for some in of_class]
+    limits = [
+        share_of(right["synthetic"][some], persons_N) if len(some) else None
+        for some, persons_N in zip(of_class, whose, strict=True)
+    ]
     for source, reached_N in right.items():
         field = "accuracy" if source == "synthetic" else f"accuracy_{NAMES.get(source, source)}"
         found[field] = [float(reached_N[some].mean()) if len(some) else None for some in of_class]
@@ -49,10 +58,10 @@ def by_class(said: Answers, labels_N: NDArray[np.int64], class_names: tuple[str,
             "class": class_names[label],
             "index": label,
             "why": why,
-            "real_too": _at_chance(right.get("real"), some, classes),
+            "real_too": _guessed(right.get("real"), some, classes),
         }
         for label, some in enumerate(of_class)
-        if (why := _failures(right, some, classes))
+        if (why := _failures(right, some, classes, limits[label], whose[label]))
     ]
     counted = {source: confusion(some, labels_N, classes) for source, some in said.items()}
     found["mistakes"] = _mistakes(counted["synthetic"], class_names)
@@ -65,18 +74,23 @@ NAMES = {"real": "real_data"}
 """What a source is called in the names of fields, where otherwise than here."""
 
 
-def _failures(right: Mapping[str, NDArray[np.float64]], some: NDArray[np.int64], classes: int) -> list[str]:
-    why = ["chance"] if _at_chance(right["synthetic"], some, classes) else []
-    if len(some) and "floor" in right and difference(right["synthetic"][some], right["floor"][some])["high"] < 0:
+def _failures(
+    right: Mapping[str, NDArray[np.float64]], some: NDArray[np.int64], classes: int,
+    within: tuple[float, float] | None, whose_N: Whose,
+) -> list[str]:  # fmt: skip
+    if within is None:
+        return []
+    why = ["chance"] if _guessed(right["synthetic"], some, classes) else ["few"] if within[0] <= 1 / classes else []
+    if "floor" in right and difference(right["synthetic"][some], right["floor"][some], whose_N)["high"] < 0:
         why.append("floor")
     return why
 
 
-def _at_chance(right_N: NDArray[np.float64] | None, some: NDArray[np.int64], classes: int) -> bool | None:
-    """Whether these test images' interval reaches chance; None where nothing is known of them."""
+def _guessed(right_N: NDArray[np.float64] | None, some: NDArray[np.int64], classes: int) -> bool | None:
+    """Whether no more of these test images are named rightly than by guessing; None where nothing is known of them."""
     if right_N is None or not len(some):
         return None
-    return wilson(float(right_N[some].mean()), len(some))[0] <= 1 / classes
+    return float(right_N[some].mean()) <= 1 / classes
 
 
 def confusion(said_CN: NDArray[np.int64], labels_N: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
@@ -98,7 +112,26 @@ def _mistakes(counts_KK: NDArray[np.int64], class_names: tuple[str, ...]) -> lis
     ]
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
+def share_of(right_N: NDArray[np.float64], whose_N: Whose = None) -> tuple[float, float]:
+    """Wilson's interval of the mean of `right`, in [0, 1], over test images, or persons with all their images."""
+    return wilson(float(right_N.mean()), len(right_N) / alike(right_N, whose_N))
+
+
+def alike(values_N: NDArray[np.float64], whose_N: Whose) -> float:
+    """How many times as large the variance of a mean is as that of independent images, as several are one person's:
+    from 1 to what it would be if all of a person's were the same, which it is taken for where nothing varies."""
+    if whose_N is None:
+        return 1.0
+    _, who_N, images_P = np.unique(whose_N, return_inverse=True, return_counts=True)
+    most = float(np.square(images_P).sum() / len(values_N))
+    apart_N = values_N - values_N.mean()
+    if len(images_P) < 2 or not (alone := float(np.square(apart_N).sum())):
+        return most
+    together = float(np.square(np.bincount(who_N, apart_N)).sum()) * len(images_P) / (len(images_P) - 1)
+    return min(max(1.0, together / alone), most)
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
     """Wilson's interval (1927) of a proportion of `count`; also of a mean of several classifiers' proportions on the
     same images, which varies no more than one of them."""
     spread = Z**2 / count
@@ -107,14 +140,15 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
-def difference(right_N: NDArray[np.float64], other_N: NDArray[np.float64]) -> dict[str, float]:
+def difference(right_N: NDArray[np.float64], other_N: NDArray[np.float64], whose_N: Whose = None) -> dict[str, float]:
     """{value, low, high} of mean(right) - mean(other), both in [0, 1] and of the same test images.
 
     Image by image, for what is hard for one is hard for the other: Agresti and Min (2005), whose two further images
-    (half of one in each cell of the table of pairs) keep the interval from vanishing where all agree.
+    (half of one in each cell of the table of pairs) keep the interval from vanishing where all agree; wider by what
+    images of one person have in common, see `alike`.
     """
     apart_N, count = right_N - other_N, len(right_N) + 2
     mean = apart_N.sum() / count
-    deviation = math.sqrt(((np.square(apart_N).sum() + 1) / count - mean**2) / count)
+    deviation = math.sqrt(((np.square(apart_N).sum() + 1) / count - mean**2) / count * alike(apart_N, whose_N))
     limits = max(-1.0, mean - Z * deviation), min(1.0, mean + Z * deviation)
     return {"value": float(apart_N.mean()), "low": float(limits[0]), "high": float(limits[1])}

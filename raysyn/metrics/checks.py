@@ -5,6 +5,9 @@ Numbers of images and of classes are public; how many images a class has is not,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
+
 from raysyn.metrics.fidelity import check_weights
 from raysyn.metrics.utility import EvalConfig
 
@@ -22,7 +25,7 @@ def check_measures(
     """
     check_weights(config)
     if config.classifiers:
-        _check_classifiers(config, classes, train)
+        _check_classifiers(config, classes, {"training": train, "synthetic": synthetic})
     sides = {"synthetic": synthetic, "real": train if compared is None else compared}
     if config.feature_epochs:
         _check_features(config, sides)
@@ -34,18 +37,20 @@ def check_measures(
             )
 
 
-def _check_classifiers(config: EvalConfig, classes: int, train: int) -> None:
+def _check_classifiers(config: EvalConfig, classes: int, sides: Mapping[str, int]) -> None:
     names = " ".join(config.classifiers)
     if classes < 2:
         raise ValueError(
             f"eval.classifiers is {names}, but there is one class and nothing to classify: ask for none with "
             "--eval.classifiers and no name after it"
         )
-    for name in config.classifiers:
-        if train < (fewest := FEWEST.get(name, 2)):
+    for name, (side, count) in product(config.classifiers, sides.items()):
+        fewest, most = FEWEST.get(name, 2), count if config.images is None else min(count, config.images)
+        if most < fewest:
+            of_them = "" if most == count else f", of which eval.images takes {most}"
             raise ValueError(
-                f"eval.classifiers has {name}, which needs {fewest} training images, and there are {train}: leave it "
-                "out (--eval.classifiers with the others, or with no name after it)"
+                f"eval.classifiers has {name}, which needs {fewest} {side} images, and there are {count}{of_them}: "
+                "leave it out (--eval.classifiers with the others, or with no name after it)"
             )
 
 

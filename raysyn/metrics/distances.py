@@ -141,13 +141,14 @@ def nearest_pairs(
     synthetic_MF: torch.Tensor, real_NF: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The `count` synthetic vectors that are closest to a real one, the closest first: their places, those of their
-    nearest real ones, and the distances, of which 1 is the median from a real one (of at most ROWS) to its nearest
-    other (float64), all on the CPU. Needs two real vectors."""
+    nearest real ones, and the distances, of which 1 is the median from a real one (of at most ROWS, without exact
+    twins) to its nearest other (float64), all on the CPU. Needs two real vectors."""
     centre = real_NF.double().mean(0)
     synthetic, real = synthetic_MF.double() - centre, real_NF.double() - centre
     found = [squared_distances(part, real).min(1) for part in synthetic.split(ROWS)]
     squared_M, place_M = torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
     closest = squared_M.argsort(stable=True)[:count]
     some = real[:: -(-len(real) // ROWS)]
-    usual = squared_distances(some, real).kthvalue(2, dim=1).values.sqrt().median()
+    apart = squared_distances(some, real).kthvalue(2, dim=1).values.sqrt()
+    usual = apart[apart > 0].median() if (apart > 0).any() else torch.ones(())
     return closest.cpu(), place_M[closest].cpu(), (squared_M[closest].sqrt() / usual).cpu()

@@ -39,6 +39,7 @@ BALLS = 5
 """Nearest neighbours that span the balls of density and coverage (Naeem et al. 2020)."""
 NO_WEIGHTS = "no Inception weights given: --eval.inception-weights FILE, or download"
 SKIPPED = "skipped: eval.feature_epochs is 0"
+TOO_FEW = "a class has fewer than two images"
 
 CNN_READS = ("synthetic", "real", "config", "seed", "intra", "released")
 """What is shared that the unit of CNN features reads."""
@@ -61,14 +62,14 @@ def fidelity(
     synthetic images from others of the same run.
 
     Returns {fid, kid, inception_score, inception_score_ten_splits: {value, reason}; frechet_distance_cnn_features,
-    kernel_distance_cnn_features, precision, recall, density, coverage (numbers, or null with `reason`); and each but
-    fid and inception scores between two random halves of `real` under `<name>_real_halves`, which no images can be
-    expected to surpass; images: how many were compared; reference}. Density, coverage and the kernel distance are of at
-    most half of the real images, compared with the other half, so that the two figures are of as many images. Inception
+    frechet_distance_one_half, kernel_distance_cnn_features, precision, recall, density, coverage (numbers, or null with
+    `reason`); and the last six and kid between two random halves of `real` under `<name>_real_halves`, which no images
+    can be expected to surpass; images: how many were compared; reference}. These six are of at most half of the real
+    images, compared with the other half, so that the two figures are of as many images. Inception
     weights that cannot be had or read leave null with the reason. `config.nearest` adds `nearest`: {synthetic, real,
     distances}, see `nearest_pairs`, of the images that are `released`, where these are others than `synthetic`. `intra`
     adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within the classes (Miyato and
-    Koyama 2018), null where no class has two images a side.
+    Koyama 2018), null where a class has not two synthetic images.
     """
     assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
     weights, reason = loaded or inception_weights(config)
@@ -85,7 +86,8 @@ def fidelity(
     answers = dict(zip(units, measured, strict=True))
     result = {"reference": reference} | _inception_scores(answers, reason)
     if intra:
-        result["intra_fid"] = {"value": _intra_fid(answers, shared), "reason": reason or None}
+        value = _intra_fid(answers, shared)
+        result["intra_fid"] = {"value": value, "reason": reason or (TOO_FEW if value is None else None)}
     return result | answers.get(("cnn", 0, 0), _no_stand_in(intra))
 
 
@@ -169,44 +171,38 @@ def _on_cnn_features(
     model = fit(images, valid, "cnn", training, seed, best_device()).model
     made, true = features(model, synthetic), features(model, real)
     order = torch.randperm(len(true), generator=torch.Generator().manual_seed(seed)).to(true.device)
-    halves = [true[half] for half in order.tensor_split(2)]
-    fewer = [subset(side, config.precision_recall_images, seed) for side in (synthetic, real)]
-    precision, recall = precision_recall(features(model, fewer[0]), features(model, fewer[1]), config.neighbours)
-    within = _beside_halves(made, halves, config, seed)
+    within = _beside_halves(made, [true[half] for half in order.tensor_split(2)], config, seed)
     if config.nearest:
         pairs = nearest_pairs(made if released is synthetic else features(model, released), true, config.nearest)
         within["nearest"] = dict(zip(("synthetic", "real", "distances"), (one.tolist() for one in pairs), strict=True))
     if intra:
         by_class = [_by_class(vectors, side.labels_N) for vectors, side in ((made, synthetic), (true, real))]
-        within["intra_frechet_distance_cnn_features"] = _mean_distance(*by_class)
+        within["intra_frechet_distance_cnn_features"] = mean = _mean_distance(*by_class)
+        within |= {} if mean is not None else {"intra_frechet_distance_cnn_features_reason": TOO_FEW}
     return within | {
         "frechet_distance_cnn_features": frechet_distance(moments(made), moments(true)),
-        "frechet_distance_cnn_features_real_halves": frechet_distance(*map(moments, halves)),
-        "precision": precision,
-        "recall": recall,
         "images": {
-            "frechet_distance": {"synthetic": len(synthetic), "real": len(real)},
-            "precision_recall": {"synthetic": len(fewer[0]), "real": len(fewer[1])},
-            "halves": within["images"],
+            "frechet_distance": {"synthetic": len(synthetic), "real": len(real)}, "halves": within["images"]
         },
-    }
+    }  # fmt: skip
 
 
 def _beside_halves(
     made_NF: torch.Tensor, halves: Sequence[torch.Tensor], config: EvalConfig, seed: int
 ) -> dict[str, Any]:
     """Each measure between synthetic images and one half of the real ones, and between that half and the other, of as
-    many images."""
+    many images: distances of means and spreads are larger the fewer there are."""
     one, other = (half[: config.precision_recall_images] for half in halves)
     drawn = torch.randperm(len(made_NF), generator=torch.Generator().manual_seed(seed)).to(made_NF.device)
     count = min(len(other), len(made_NF))
     found: dict[str, Any] = {"images": {"synthetic": count, "real": len(one)}}
+    nearest, whole = min(config.neighbours, count - 1, len(one) - 1), moments(one)
     for name, some in (("", made_NF[drawn[:count]]), ("_real_halves", other[:count])):
+        found[f"frechet_distance_one_half{name}"] = frechet_distance(moments(some), whole)
+        found[f"precision{name}"], found[f"recall{name}"] = precision_recall(some, one, nearest)
         found[f"kernel_distance_cnn_features{name}"] = kernel_distance(some, one)
         balls = min(BALLS, len(one) - 1)
         found[f"density{name}"], found[f"coverage{name}"] = density_coverage(some, one, balls)
-    nearest = min(config.neighbours, count - 1, len(one) - 1)
-    found["precision_real_halves"], found["recall_real_halves"] = precision_recall(other[:count], one, nearest)
     return found
 
 
@@ -215,15 +211,17 @@ def _by_class(vectors_NF: torch.Tensor, labels_N: np.ndarray) -> dict[int, Momen
 
 
 def _mean_distance(made: Mapping[int, Moments], real: Mapping[int, Moments]) -> float | None:
-    """Mean of the Frechet distances of the classes that have two images on both sides."""
-    common = [label for label in made.keys() & real.keys() if min(made[label].count, real[label].count) > 1]
+    """Mean of the Frechet distances of the classes of which there are two real images; None where one of these has not
+    two synthetic ones, for of what is missing there is no distance, and the rest would flatter."""
+    common = [label for label, there in real.items() if there.count > 1]
+    if any(label not in made or made[label].count < 2 for label in common):
+        return None
     return float(np.mean([frechet_distance(made[label], real[label]) for label in common])) if common else None
 
 
 def _no_stand_in(intra: bool) -> dict[str, Any]:
-    names = ["frechet_distance_cnn_features", "kernel_distance_cnn_features"]
-    names += ["precision", "recall", "density", "coverage"]
-    measures = [*names, *(f"{name}_real_halves" for name in names)]
+    names = ["frechet_distance_one_half", "kernel_distance_cnn_features", "precision", "recall", "density", "coverage"]
+    measures = ["frechet_distance_cnn_features", *names, *(f"{name}_real_halves" for name in names)]
     measures += ["intra_frechet_distance_cnn_features"] if intra else []
     return dict.fromkeys(measures) | {"images": {}, "reason": SKIPPED}
 
@@ -252,8 +250,9 @@ def _inception_scores(answers: dict[Unit, dict[str, Any]], reason: str) -> dict[
     vectors = {source: torch.cat([chunk["vectors"] for chunk in some]) for source, some in chunks.items()}
     images = {"synthetic": made.count, "real": real.count}
     kept = {source: len(some) for source, some in vectors.items()}
-    # Every other one: images may be in the order of their classes.
-    halves = vectors["real"][::2], vectors["real"][1::2]
+    # At random: images may be in the order of their classes, or classes in turn.
+    order = torch.randperm(len(vectors["real"]), generator=torch.Generator().manual_seed(0))
+    halves = [vectors["real"][half] for half in order.tensor_split(2)]
     between = kernel_distance(*halves) if len(halves[1]) > 1 else None
     return {
         "fid": {"value": frechet_distance(made, real), "reason": None, "images": images},

@@ -6,6 +6,7 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from raysyn.metrics.embedding import DRAWN, TRAINED_ON
 from raysyn.metrics.fidelity import CHUNK, inception_weights
 from raysyn.metrics.utility import SLOWEST_FIRST, EvalConfig
 from raysyn.models.classifiers import build
-from raysyn.train.classifier import ClassifierConfig, as_float, images_per_step, stepper
+from raysyn.train.classifier import ClassifierConfig, as_float, enough, images_per_step, stepper
 from raysyn.train.loop import Ema
 from raysyn.train.memory import at_once
 from raysyn.train.outlook import now, one_thread, seconds
@@ -79,6 +80,7 @@ def classifier_seconds(
     training = ClassifierConfig(epochs=epochs)
     held = min(max(1, round(training.validation_share * images)), images - 1)
     batch = images_per_step(name, training, images - held)
+    epochs = enough(name, replace(training, learning_rate=config.learning_rate), images - held).epochs
     width = config.resnet9_width if name == "resnet9" else 1.0
     step_s, ask_s = classifier_pace(name, shape, classes, width, batch)
     return epochs * (math.ceil((images - held) / batch) * step_s + held * ask_s) + asked * ask_s

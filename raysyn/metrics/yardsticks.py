@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from raysyn.data.images import Images
-from raysyn.metrics.by_class import by_class, difference, wilson
+from raysyn.metrics.by_class import by_class, difference, share_of
 
 BEST_IS_UNCHARGED = (
     "metrics.utility.best: the classifier is picked by its accuracy on the real test set, "
@@ -34,14 +34,19 @@ def told(judged: Judged, test: Images) -> dict[str, Any]:
 
 
 def joined(first: Judged, second: Judged) -> Judged:
-    """Both judges' classifiers; of sources that only one of them knows, accuracies alone."""
+    """Both judges' classifiers; of sources that only one of them knows, accuracies alone, and numbers of images where
+    both learned from as many."""
     if not first["classifiers"] or not second["classifiers"]:
         return first if first["classifiers"] else second
     both = first["said"].keys() & second["said"].keys()
     return {
         "classifiers": {**first["classifiers"], **second["classifiers"]},
         "said": {source: [*first["said"][source], *second["said"][source]] for source in FIELDS if source in both},
-        "images": {**second["images"], **first["images"]},
+        "images": {
+            source: count
+            for source, count in {**second["images"], **first["images"]}.items()
+            if count == second["images"].get(source, count)
+        },
     }
 
 
@@ -50,16 +55,18 @@ def beside(said: Mapping[str, Sequence[torch.Tensor]], test: Images) -> dict[str
     they were trained on.
 
     `guessing`, which needs no classifier: {chance, largest_class}, one in so many classes and the share of the test
-    images' largest; `interval` of the mean accuracy, {low, high}; `above_floor`, {value, low, high} of the difference,
-    where there is one; `classes`, see `by_class`.
+    images' largest; `interval` of the mean accuracy, {low, high}; `above_floor` and `below_real`, {value, low, high} of
+    the difference, where there is one; `classes`, see `by_class`. Intervals are over persons, where they are named.
     """
     called = {source: torch.stack(list(some)).numpy().astype(np.int64) for source, some in said.items()}
     right = {source: (some == test.labels_N).mean(0) for source, some in called.items()}
-    low, high = wilson(float(right["synthetic"].mean()), len(test))
+    low, high = share_of(right["synthetic"], test.persons_N)
     found: dict[str, Any] = {"guessing": guessing(test), "interval": {"low": low, "high": high}}
     if "floor" in right:
-        found["above_floor"] = difference(right["synthetic"], right["floor"])
-    return found | {"classes": by_class(called, test.labels_N, test.class_names)}
+        found["above_floor"] = difference(right["synthetic"], right["floor"], test.persons_N)
+    if "real" in right:
+        found["below_real"] = difference(right["real"], right["synthetic"], test.persons_N)
+    return found | {"classes": by_class(called, test.labels_N, test.class_names, test.persons_N)}
 
 
 def guessing(test: Images) -> dict[str, float]:

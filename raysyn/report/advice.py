@@ -46,10 +46,10 @@ def advice(content: Mapping[str, Any]) -> list[Advice]:
     mean = metrics.get("utility_mean") or {}
     if "accuracy" not in mean:
         return []
-    real, high = mean.get("accuracy_real_data"), (metrics.get("utility_interval") or {}).get("high", mean["accuracy"])
+    real, below = mean.get("accuracy_real_data"), metrics.get("utility_below_real")
     gap = None if real is None else real - mean["accuracy"]
     found = [*_steps(content), *_letters(content)]
-    if real is not None and (real - mean["accuracy"] <= NEAR or real <= high):
+    if gap is not None and (gap <= NEAR or (below is not None and below["low"] <= 0)):
         found.append(Advice("Not more ε", "The gap to real images is within what these test images can tell."))
     elif content["privacy"]["guarantee"] == "dp":
         found += [*_budget(content, gap), *_other_method(content, gap)]

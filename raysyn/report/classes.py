@@ -13,7 +13,10 @@ NAMED = 5
 """Failed classes that are named in a sentence."""
 SHOWN = 20
 """Rows of the table at most: of more classes the worst."""
-WHY = {"chance": "no better than guessing", "floor": "below the floor"}
+WHY = {
+    "chance": "no better than guessing", "few": "too few test images to tell it from guessing",
+    "floor": "below the floor",
+}  # fmt: skip
 TITLES = {"synthetic": "Trained on synthetic images", "real": "Trained on real images"}
 
 

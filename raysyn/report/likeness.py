@@ -15,6 +15,7 @@ MEASURES = {
     "inception_score": (HIGHER, "one object per image, many objects in all"),
     "inception_score_ten_splits": (HIGHER, "the same as papers print it"),
     "frechet_distance_cnn_features": (LOWER, "distance of means and spreads"),
+    "frechet_distance_one_half": (LOWER, "the same, of as many images as half of the real ones"),
     "kernel_distance_cnn_features": (LOWER, "distance of distributions, about 0 where there is none"),
     "precision": (HIGHER, "share of synthetic images that lie among real ones"),
     "recall": (HIGHER, "share of real images that lie among synthetic ones"),
@@ -23,9 +24,7 @@ MEASURES = {
 }
 """What is better, and what it says."""
 HALVES = "_real_halves"
-LOOKED_AT_FOR = {
-    "frechet_distance": "Fréchet and kernel distance", "precision_recall": "precision, recall, density and coverage",
-}  # fmt: skip
+LOOKED_AT_FOR = {"frechet_distance": "Fréchet distance"}
 """Measures, by what their numbers of images are told under."""
 
 
@@ -77,7 +76,8 @@ def _name(key: str) -> str:
         return in_words(key)
     measure = ".".join(part for part in before if part != "images")
     if measure == "halves":
-        return f"Real images in {'one half' if side == 'synthetic' else 'the other half'}"
+        beside = ", and real ones of the other half" if side == "synthetic" else ""
+        return f"{side.capitalize()} images beside halves{beside}"
     return f"{side.capitalize()} images for {LOOKED_AT_FOR.get(measure) or in_words(measure)}"
 
 

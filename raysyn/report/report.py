@@ -44,7 +44,7 @@ LEDGER_COLUMNS = (
 )
 
 
-BESIDE = ("mean", "best", "images", "guessing", "interval", "above_floor", "classes")
+BESIDE = ("mean", "best", "images", "guessing", "interval", "above_floor", "below_real", "classes")
 """Of `metrics.utility`, what is no classifier; null in report.json where it is not known."""
 
 

@@ -33,6 +33,7 @@ NAMES = {
     "density": "Density",
     "coverage": "Coverage",
     "frechet_distance_cnn_features": "Fréchet distance, features of a CNN trained here (not FID)",
+    "frechet_distance_one_half": "Fréchet distance, same features, of half as many",
     "kid": "KID (Inception)",
     "kernel_distance_cnn_features": "Kernel distance, same features (not KID)",
     "inception_score_ten_splits": "Inception score, mean over ten splits, 1,000 classes",

@@ -29,8 +29,8 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
     sentence += f"; a {in_words(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
     real = utility[key].get("accuracy_real_data")
     if real is not None:
-        images = content["metrics"].get("utility_images")
-        count = f"{images['real']:,}" if images else "the"
+        images = content["metrics"].get("utility_images") or {}
+        count = f"{images['real']:,}" if "real" in images else "the"
         sentence += f", the same {in_words(key)} trained on {count} real images {percent(real)}"
     return f"{sentence}. {usefulness(content)}".strip()
 

@@ -136,7 +136,8 @@ def fit(
         optimizer.step()
         ema.update(model)
         if at_mark := done % every == 0 or done == config.iterations:
-            history.append({"step": done, "loss": losses.item() / (done - since)})
+            check_finite(model, mean := losses.item() / (done - since), done)
+            history.append({"step": done, "loss": mean})
             since, losses = done, torch.zeros_like(losses)
         if worker.leaving() or at_mark:
             worker.save({
@@ -147,6 +148,12 @@ def fit(
         shown = {"loss": history[-1]["loss"]} if history else {}
         worker.progress(done, config.iterations, **shown)
     return {"model": merged(on_cpu(model.state_dict())), "ema": merged(on_cpu(ema.weights)), "history": history}
+
+
+def check_finite(model: nn.Module, loss: float, step: int) -> None:
+    """RuntimeError where a training has come to no numbers: what follows, DP-SGD it may be, would pay for nothing."""
+    if not math.isfinite(loss) or not all(bool(one.isfinite().all()) for one in model.parameters()):
+        raise RuntimeError(f"step {step} ended with the loss {loss}: lower the learning_rate of this stage")
 
 
 def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysyn.metrics.by_class import COMMON, MOST_CONFUSED, by_class, confusion, difference, wilson
+from raysyn.metrics.by_class import COMMON, MOST_CONFUSED, alike, by_class, confusion, difference, share_of, wilson
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 5), (3, 10), (50, 50), (123, 456)])
@@ -75,3 +75,35 @@ def test_of_many_classes_only_the_most_frequent_mistakes_are_told() -> None:
     labels = np.arange(MOST_CONFUSED + 1)
     found = by_class({"synthetic": np.roll(labels, 1)[None]}, labels, tuple(map(str, labels)))
     assert "confusion" not in found and len(found["mistakes"]) == COMMON
+
+
+def test_few_test_images_that_are_named_rightly_are_no_guessing() -> None:
+    labels = np.array([0] * 40 + [1] * 3)
+    found = by_class({"synthetic": labels[None], "real": labels[None]}, labels, ("usual", "rare"))
+    assert found["failed"] == [{"class": "rare", "index": 1, "why": ["few"], "real_too": False}]
+
+
+def test_intervals_over_persons_hold_what_they_promise() -> None:
+    """40 persons of 1 to 20 images, each with an accuracy of its own; without persons too few intervals hold it."""
+    rng, held = np.random.default_rng(0), {"shares": 0, "apart": 0, "images alone": 0}
+    for _ in range(400):
+        whose = np.repeat(np.arange(40), rng.integers(1, 21, 40))
+        person_P = rng.beta(2, 1, 40)
+        one = rng.random(len(whose)) < person_P[whose]
+        low, high = share_of(one * 1.0, whose)
+        held["shares"] += low <= 2 / 3 <= high
+        low, high = share_of(one * 1.0)
+        held["images alone"] += low <= 2 / 3 <= high
+        worse = rng.random(len(whose)) < rng.beta(1, 1, 40)[whose]
+        found = difference(one * 1.0, worse * 1.0, whose)
+        held["apart"] += found["low"] <= 2 / 3 - 1 / 2 <= found["high"]
+    assert min(held["shares"], held["apart"]) >= 0.91 * 400 > 0.75 * 400 > held["images alone"], held
+
+
+def test_images_of_a_person_count_from_each_alone_to_all_as_one() -> None:
+    whose = np.repeat(np.arange(10), 4)
+    values = np.arange(10)[whose] % 2 * 1.0
+    assert alike(values, None) == alike(values, np.arange(40)) == 1
+    assert alike(values, whose) == alike(np.ones(40), whose) == 4  # all of a person's alike, or nothing to tell it by
+    assert alike(np.tile([0.0, 1.0], 20), whose) == 1
+    assert wilson(0.5, 10) == share_of(values, whose)

@@ -35,6 +35,16 @@ def noise(counts: list[int], seed: int = 0) -> Images:
         ),
         ({"classifiers": ("resnet9",)}, {"train": 2}, "has resnet9, which needs 3 training images, and there are 2"),
         ({"classifiers": ("cnn",)}, {"train": 1}, "has cnn, which needs 2 training images, and there are 1"),
+        (
+            {"classifiers": ("cnn",)},
+            {"synthetic": 1},
+            "has cnn, which needs 2 synthetic images, and there are 1",
+        ),
+        (
+            {"classifiers": ("mlp", "resnet9"), "images": 2},
+            {},
+            "has resnet9, which needs 3 training images, and there are 20, of which eval.images takes 2: leave it out",
+        ),
         ({"neighbours": 1}, {"train": 3}, "distances in features need 4 real images and there are 3.*feature-epochs 0"),
         ({"neighbours": 6}, {"train": 6}, "eval.neighbours is 6, but there are 6 real images.*--eval.neighbours 5"),
         ({"neighbours": 6}, {"synthetic": 5}, "there are 5 synthetic images"),

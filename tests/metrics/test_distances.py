@@ -151,3 +151,11 @@ def test_too_few_images_are_refused():
         kernel_distance(features[:1], features)
     with pytest.raises(ValueError, match="more than 3 real images"):
         density_coverage(features, features, 3)
+
+
+def test_a_copy_is_at_distance_0_also_where_real_images_have_twins():
+    real = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)).repeat(2, 1)
+    synthetic = torch.cat([real[:1], real[1:2] + 1])
+    distances = nearest_pairs(synthetic, real, 2)[2]
+    assert distances[0] < 1e-6 and distances.isfinite().all() and distances[1] > 0
+    assert nearest_pairs(synthetic, torch.cat([real, torch.full((2, 3), 9.0)]), 2)[2].isfinite().all()

@@ -9,6 +9,7 @@ from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.metrics import fidelity as fidelity_module
 from raysyn.metrics import inception
+from raysyn.metrics.distances import kernel_distance
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.inception_score import inception_score, over_splits, split_sums, splits_of
 from raysyn.metrics.utility import EvalConfig
@@ -49,11 +50,11 @@ def test_without_weights_fid_is_null_with_the_reason_and_the_stand_in_has_its_ow
     assert report["fid"]["value"] is None and "--eval.inception-weights" in report["fid"]["reason"]
     assert report["inception_score"]["value"] is None
     assert report["reference"] == "real training images"
-    assert report["images"]["precision_recall"] == {"synthetic": 100, "real": 100}
     assert report["images"]["frechet_distance"] == {"synthetic": 200, "real": 300}
     worse = fidelity(Local(tmp_path / "worse"), blobs(200, 1, brightness=0), real, config, 0)
-    floor = report["frechet_distance_cnn_features_real_halves"]
-    assert floor == worse["frechet_distance_cnn_features_real_halves"] < worse["frechet_distance_cnn_features"]
+    floor = report["frechet_distance_one_half_real_halves"]
+    assert floor == worse["frechet_distance_one_half_real_halves"] < worse["frechet_distance_one_half"]
+    assert report["frechet_distance_one_half"] < worse["frechet_distance_one_half"]
     assert report["frechet_distance_cnn_features"] < worse["frechet_distance_cnn_features"]
     assert report["recall"] > worse["recall"]
     beside_real_halves(report, worse)
@@ -74,7 +75,8 @@ def test_a_set_compared_with_itself_is_perfect(tmp_path):
     images = blobs(60, 0)
     report = fidelity(Local(tmp_path), images, images, EvalConfig(feature_epochs=1), 0)
     assert report["frechet_distance_cnn_features"] == pytest.approx(0, abs=1e-6)
-    assert (report["precision"], report["recall"]) == (1.0, 1.0)
+    for name in ("precision", "recall"):  # of one half beside the other
+        assert abs(report[name] - report[f"{name}_real_halves"]) < 0.2
 
 
 def test_zero_feature_epochs_skip_the_stand_in_and_say_so(tmp_path):
@@ -224,3 +226,39 @@ def test_intra_distances_equal_distances_of_each_class():
     assert found == pytest.approx(np.mean(each))
     lonely = fidelity_module._by_class(made[:2], np.array([0, 1]))
     assert fidelity_module._mean_distance(lonely, lonely) is None
+
+
+@pytest.mark.parametrize("count", [80, 300, 1500])
+def test_what_is_as_good_as_real_is_told_so_however_many_images_there_are(count, tmp_path):
+    """Fréchet distances are larger the fewer images there are: the figure beside halves is of as many."""
+    report = fidelity(Local(tmp_path), blobs(count, 1), blobs(300, 0), EvalConfig(feature_epochs=3), 0)
+    halves = report["images"]["halves"]
+    assert halves == {"synthetic": min(150, count), "real": 150}
+    assert 0.6 < report["frechet_distance_one_half"] / report["frechet_distance_one_half_real_halves"] < 1.6
+
+
+def test_a_class_that_is_missing_does_not_flatter_the_mean_over_classes():
+    vectors, labels = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)), np.arange(60) % 3
+    real = fidelity_module._by_class(vectors, labels)
+    for made in (
+        real,
+        {label: real[label] for label in (0, 1)},
+        real | {2: fidelity_module._by_class(vectors[:1], [2])[2]},
+    ):
+        assert (fidelity_module._mean_distance(made, real) is None) == (made is not real)
+
+
+def test_halves_of_real_images_are_of_all_classes_also_where_these_come_in_turn():
+    """For KID: every other image would be of one class each."""
+    vectors = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    vectors[::2] += 5
+    chunk = {
+        "vectors": vectors, "count": 400, "sum": torch.zeros(4), "outer": torch.zeros(4, 4),
+        "probabilities": torch.ones(4), "negative_entropy": 0.0, "splits": {},
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("inception_score", "over_splits", "frechet_distance"):
+            patch.setattr(fidelity_module, name, lambda *_: 0.0)
+        found = fidelity_module._inception_scores({("synthetic", 0, 400): chunk, ("real", 0, 400): chunk}, "")
+    apart = kernel_distance(vectors[::2], vectors[1::2])
+    assert abs(found["kid_real_halves"]["value"]) < apart / 20

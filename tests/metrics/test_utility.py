@@ -9,6 +9,7 @@ from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.metrics import utility as utility_module
 from raysyn.metrics.utility import EvalConfig, judge, utility
+from raysyn.metrics.yardsticks import joined
 
 
 def stripes(count: int, seed: int) -> Images:
@@ -31,7 +32,9 @@ CONFIG = EvalConfig(classifiers=("logreg", "mlp"), epochs=20)
 def test_the_report_has_every_classifier_then_mean_and_best(tmp_path):
     train, test = stripes(400, 0), stripes(100, 1)
     report = utility(Local(tmp_path), mirrored(train), train, test, CONFIG, 0)
-    assert set(report) == {"logreg", "mlp", "mean", "best", "images", "guessing", "interval", "classes"}
+    assert set(report) == {"logreg", "mlp", "mean", "best", "images", "guessing", "interval", "below_real", "classes"}
+    behind = report["below_real"]
+    assert behind["value"] == pytest.approx(report["mean"]["accuracy_real_data"] - report["mean"]["accuracy"])
     assert report["images"] == {"synthetic": 400, "real": 400}
     assert "accuracy_floor" not in {*report["logreg"], *report["mean"], *report["best"]}
     most = max(np.bincount(test.labels_N)) / 100
@@ -156,3 +159,21 @@ def test_no_classifiers_no_work(tmp_path):
 def test_bad_settings_say_what_to_change(wrong, says):
     with pytest.raises(ValueError, match=says):
         EvalConfig(**wrong)
+
+
+def test_what_learns_from_few_images_takes_as_many_steps_as_what_learns_from_many():
+    """The yardstick of 60 real images is not one of classifiers that have hardly begun."""
+    few, test = stripes(60, 0), stripes(200, 1)
+    config = EvalConfig(classifiers=("logreg",), epochs=2)
+    reached = judge(("logreg", "real"), {"real": few, "test": test, "config": config, "seed": 0})
+    assert reached["accuracy"] > 0.9 and reached["epoch"] > 2
+
+
+def test_numbers_of_images_are_told_of_both_judges_where_they_are_the_same():
+    said = {"synthetic": [], "real": []}
+    one, other = (
+        {"classifiers": {name: {}}, "said": said, "images": {"synthetic": 30, "real": count}}
+        for name, count in (("a", 10), ("b", 60))
+    )
+    assert joined(one, other)["images"] == {"synthetic": 30}
+    assert joined(one, {**other, "images": one["images"]})["images"] == {"synthetic": 30, "real": 10}

@@ -360,12 +360,10 @@ def test_measures_stand_beside_halves_of_the_real_images() -> None:
     ]  # fmt: skip
     assert sorted(likeness.others(known)) == [("Real images for KID (Inception)", "4"), ("reference", "r")]
     sides = {"synthetic": 3, "real": 4}
-    counted = {"images": {name: sides for name in ("frechet_distance", "precision_recall", "halves")}}
+    counted = {"images": {name: sides for name in ("frechet_distance", "halves")}}
     assert likeness.others(counted) == [
-        ("Synthetic images for Fréchet and kernel distance", "3"), ("Real images for Fréchet and kernel distance", "4"),
-        ("Synthetic images for precision, recall, density and coverage", "3"),
-        ("Real images for precision, recall, density and coverage", "4"),
-        ("Real images in one half", "3"), ("Real images in the other half", "4"),
+        ("Synthetic images for Fréchet distance", "3"), ("Real images for Fréchet distance", "4"),
+        ("Synthetic images beside halves, and real ones of the other half", "3"), ("Real images beside halves", "4"),
     ]  # fmt: skip
     assert likeness.rows({"precision": None}) == []
 

@@ -111,3 +111,10 @@ def test_hold_out_keeps_persons_whole(digits):
     # Of one person alone, images are divided.
     alone = replace(images, persons_N=np.zeros(300, np.int64))
     assert [len(part) for part in hold_out(alone, 0.2, seed=0)] == [240, 60]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hold_out_leaves_two_images_to_train_on_where_one_of_two_persons_has_one(digits, seed):
+    images = replace(digits[0].select(np.arange(10)), persons_N=np.array([0] + [1] * 9))
+    train, valid = hold_out(images, 0.1, seed)
+    assert len(train) == 9 and len(valid) == 1

@@ -226,3 +226,9 @@ def test_bad_settings_name_the_field(tmp_path: Path) -> None:
         Ema(nn.Linear(1, 1), decay=1.0)
     with pytest.raises(ValueError, match="0 images"):
         fit(_worker(tmp_path), _model(), TASK, _images(0), CONFIG, 0)
+
+
+def test_a_training_that_has_come_to_no_numbers_ends_before_anything_is_paid_for(tmp_path: Path) -> None:
+    config = LoopConfig(iterations=40, batch_size=4, learning_rate=1e30)
+    with pytest.raises(RuntimeError, match=r"^step \d+ ended with the loss .*: lower the learning_rate of this stage$"):
+        fit(_worker(tmp_path), _model(), TASK, _images(), config, 7)
