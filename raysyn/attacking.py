@@ -20,7 +20,7 @@ import numpy as np
 from raysyn.attacked_run import Attacked, add_found, attacked
 from raysyn.attacks import shadow_runs
 from raysyn.attacks.released import centred, signals, space_of
-from raysyn.compute.doorway import Compute, Machines, Show
+from raysyn.compute.doorway import Compute, Machines, Show, machines_of
 from raysyn.data.counting import told_to
 from raysyn.methods import shadowing
 from raysyn.methods.account import enter_look, noted_in
@@ -29,7 +29,7 @@ from raysyn.methods.exposed import parquet
 from raysyn.report.across_runs import ATTACKED
 from raysyn.runs.account_book import beside, book_at
 from raysyn.runs.folder import REPORT_HTML, RunFolder
-from raysyn.runs.storage import local_folder, under, without_password, write_atomically
+from raysyn.runs.storage import as_typed, local_folder, under, without_password, write_atomically
 from raysyn.screen import cli
 from raysyn.screen.console import Console, duration
 from raysyn.screen.flags import assigned
@@ -95,7 +95,7 @@ def attack(
         shadow_runs=shadow_runs,
         data=DataFlags(path=data),
         trust=trust,
-        on=Machines(**(on or {})),
+        on=machines_of(on or {}),
         account=account,
         out=out,
         dry_run=dry_run,
@@ -104,7 +104,7 @@ def attack(
         console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
         try:
             with cli.explained():
-                begun = begin(run, flags, console, _connect, stack)
+                begun = begin(as_typed(run), flags, console, _connect, stack)
         except SystemExit as ended:
             if ended.code:
                 raise

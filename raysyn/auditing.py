@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from raysyn import audit_run, audit_table
+from raysyn.runs.storage import as_typed
 from raysyn.screen.flags import assigned
 from raysyn.screen.help import briefly_told
 from raysyn.screen.text import filled, guess
@@ -78,7 +79,7 @@ def audit(
         given = audit_run.Flags(
             games=games, steps=steps, seed=seed, only=tuple(only), confidence=confidence, trust=trust
         )
-        return audit_run.rows(run, given)
+        return audit_run.rows(None if run is None else as_typed(run), given)
     for name, value in {"run": run, "steps": steps, "trust": trust}.items():
         if value is not None:
             raise ValueError(f"{name} is {value}, but what is engine: give what='run', or leave it out")

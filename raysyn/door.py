@@ -17,11 +17,11 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from raysyn.compute.doorway import Compute, Machines, Show
+from raysyn.compute.doorway import Compute, Show, machines_of
 from raysyn.data.images import Images
 from raysyn.methods.catalogue import Entry, find
 from raysyn.runs.folder import REPORT_JSON
-from raysyn.runs.storage import read_bytes, under
+from raysyn.runs.storage import as_typed, read_bytes, under
 from raysyn.screen import cli
 
 if TYPE_CHECKING:
@@ -66,9 +66,10 @@ class Result:
 
     @property
     def paths(self) -> dict[str, str]:
-        """Where things are: release, images, samples, certificate (these may leave), report (stays inside)."""
-        files = {"images": RELEASE[0], "samples": RELEASE[1], "certificate": RELEASE[2]}
-        files |= {"release": "release", "report": "internal/report.html"}
+        """Where things are: release, images, samples, certificate (these may leave); report, which stays inside, and
+        which images that were drawn anew do not have."""
+        files = {"images": RELEASE[0], "samples": RELEASE[1], "certificate": RELEASE[2], "release": "release"}
+        files |= {} if self._drawn_anew else {"report": "internal/report.html"}
         return {name: under(self.out, *file.split("/")) for name, file in files.items()}
 
     def as_frame(self) -> Any:
@@ -115,7 +116,7 @@ def run(
     input.
     """
     entry = find(method)
-    if preset.startswith("-"):
+    if not isinstance(preset, str) or preset.startswith("-"):
         raise ValueError(f"preset is {preset}: give one of {', '.join(entry.presets())}")
     own: dict[str, Any] = {"out": out, "budget.epsilon": epsilon, "budget.delta": delta}
     own |= dict(_flat({"data": data if data is None or isinstance(data, Mapping) else _place(str(data))}))
@@ -146,7 +147,7 @@ def auto(
 
     own: dict[str, Any] = {"epsilon": epsilon, "minutes": minutes, "delta": delta, "out": out}
     given = _once([*((name, value) for name, value in own.items() if value is not None), *_flat(flags)])
-    default = own_data.default(source)
+    default = own_data.default(source := as_typed(source))
     with cli.explained():
         picked = own_data.pick(source, _words(given, default.config, default.on))
     return _made(picked.entry, picked.command, quiet, picked)
@@ -165,19 +166,19 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
     with ExitStack() as stack:
         console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
         with cli.explained():
-            made_by = more_images.source(run)
-            plain = more_images.default(made_by)
-            given = more_images.read(made_by, _words(_once([*_flat(flags), ("out", out)]), plain, plain.on))
+            made_by = more_images.source(as_typed(run))
+            plain, place = more_images.default(made_by), () if out is None else (("out", out),)
+            given = more_images.read(made_by, _words(_once([*_flat(flags), *place]), plain, plain.on))
             begun = more_images.begin(made_by, given, console, join, stack)
         more_images.draw(begun)
-    return Result(out)
+    return Result(given.out)
 
 
 def account(source: str, *, delta: float | None = None) -> dict[str, Any]:
     """What all runs on the images of a source have cost, as `raysyn account` tells; ValueError for bad input."""
     from raysyn.report.accounts import told
 
-    return cli.explained()(told)(source, delta)
+    return cli.explained()(told)(as_typed(source), delta)
 
 
 def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Picked | None = None) -> Result:
@@ -219,10 +220,7 @@ def connect(
     from raysyn.compute.doorway import silent
     from raysyn.on_ray import cluster
 
-    unknown = sorted(set(on) - {field.name for field in fields(Machines)})
-    if unknown:
-        raise ValueError(f"on.{unknown[0]} is no flag: there are {', '.join(f.name for f in fields(Machines))}")
-    with cluster.connect(Machines(address=address, **on), storage, show or silent) as compute:
+    with cluster.connect(machines_of({"address": address, **on}), storage, show or silent) as compute:
         yield compute
 
 

@@ -49,7 +49,7 @@ class Flags:
     person_pattern: str | None = None
     """Regular expression that finds the person in the name of each file, as --data.person-pattern of a run."""
     labels: bool = True
-    """False leaves labels unread, as --data.no-labels of a run."""
+    """Whether to read labels; --no-labels leaves them unread, as --data.no-labels of a run."""
     multi_label: MultiLabel | None = None
     """most-frequent or combination: how several labels of an image make a class, as --data.multi-label of a run."""
     label_order: tuple[str, ...] = ()

@@ -220,6 +220,34 @@ def test_a_result_is_what_was_released_and_a_run_is_continued_or_refused(tmp_pat
     assert raysyn.run("dp_feta", epsilon=8, out=out, seal=True, **TINY).certificate == result.certificate
 
 
+def test_a_run_is_named_by_its_path_or_by_what_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In each function alike; what is none costs a sentence."""
+    monkeypatch.chdir(tmp_path)
+    at, small = {"address": "here"}, {"eval": {"classifiers": (), "feature_epochs": 0, "distances": 0}, "quiet": True}
+    result = raysyn.run("noisy_means", out="run", synthetic=20, on=at, **small)
+    for number, run in enumerate((result, Path("run"), "run")):
+        drawn = raysyn.draw(run, out=Path(f"more{number}"), synthetic=3, on=at, quiet=True)
+        assert len(drawn.images) == 3 and drawn.paths.keys() == result.paths.keys() - {"report"}
+        assert raysyn.attack(run, shadow_runs=6, dry_run=True, on=at, quiet=True) == []
+        assert all(row["fails"] is False for row in raysyn.audit("run", run, games=1024, only=("means",)))
+    (tmp_path / "scans").mkdir()
+    for source in (Path("scans"), "scans"):
+        with pytest.raises(ValueError, match=r"^(?!.*\n).*scans"):
+            raysyn.auto(source, epsilon=2, dry_run=True)
+        with pytest.raises(ValueError, match=r"^(?!.*\n).*scans"):
+            raysyn.account(source)
+    with pytest.raises(ValueError, match="out is not given: say with --out where the new release goes"):
+        raysyn.draw(result, out=None, synthetic=3)  # type: ignore[arg-type]
+    assert not Path("None").exists()
+    with pytest.raises(ValueError, match=r"^on\.addres is no flag: there are address, "):
+        raysyn.attack("run", dry_run=True, on={"addres": "here"})
+    with pytest.raises(ValueError, match="preset is None: give one of quick"):
+        raysyn.run("noisy_means", None)  # type: ignore[arg-type]
+    capsys.readouterr()
+
+
 def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planned = raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY | {"quiet": False})
     assert "Plan for digits" in capsys.readouterr().out and not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from raysyn.compute import peak
@@ -62,6 +62,15 @@ class Machines:
             raise ValueError(f"on.workers is {self.workers}, but `here` is one process: leave it out")
         if not self.address:
             raise ValueError("on.address is empty: give local, here, auto, or host:port of a cluster")
+
+
+def machines_of(on: Mapping[str, Any]) -> Machines:
+    """Those that a mapping of the flags of --on.* asks for; ValueError, in one sentence, for one that is none."""
+    given = {name.replace("-", "_"): value for name, value in on.items()}
+    known = [field.name for field in fields(Machines)]
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"on.{unknown[0]} is no flag: there are {', '.join(known)}")
+    return Machines(**given)
 
 
 class Compute(ABC):

@@ -21,9 +21,12 @@ def addressed(told: str) -> tuple[str | None, str]:
 
 
 def words_of(name: str, text: str) -> list[str]:
-    """As a shell divides them; ValueError, in one sentence, where none could."""
+    """As a shell divides them, but that a backslash is one, as in regular expressions; ValueError, in one sentence,
+    where none could."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
     try:
-        return shlex.split(text)
+        return list(lexer)
     except ValueError as error:
         raise ValueError(f"{name} is {text!r}, which no shell could read ({error}): mend its quotes") from error
 

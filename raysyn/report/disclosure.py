@@ -30,10 +30,7 @@ TRUST = (
     "Central: whoever ran raysyn is trusted with the images, and so are the machines. Whoever is handed the release is "
     "not trusted: the promise holds whatever they know, all other images included, and however much they compute."
 )
-ADAPTED = (
-    "Poisson sampling, clipping and Gaussian noise, drawn from the operating system's randomness in ordinary floating "
-    "point"
-)
+ADAPTED = "clipping and Gaussian noise, drawn from the operating system's randomness in ordinary floating point"
 POST_PROCESSING = (
     "Images, labels, samples, layouts and cards are made of the answers in the ledger and of what is public alone: no "
     "private image is read again, so that they cost nothing more."
@@ -51,6 +48,12 @@ BY_THE_CURATOR = ("data_curators", "intended_use", "data_product_region", "data_
 def disclosure(signed: Mapping[str, Any]) -> str:
     """disclosure.json, of a certificate."""
     return json.dumps(disclosed(signed), indent=2, ensure_ascii=False) + "\n"
+
+
+def adapted(signed: Mapping[str, Any]) -> str:
+    """What all mechanisms of the ledger are made of."""
+    sampled = any(row["sampling_rate"] < 1 for row in signed["ledger"])
+    return f"Poisson sampling, {ADAPTED}" if sampled else f"{ADAPTED[0].upper()}{ADAPTED[1:]}"
 
 
 def disclosed(signed: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def disclosed(signed: Mapping[str, Any]) -> dict[str, Any]:
             },
             "implementation": {
                 "preprocessing_and_hyperparameter_tuning": _lines(choices(signed)),
-                "mechanisms": _lines([*mechanisms(signed), ADAPTED]),
+                "mechanisms": _lines([*mechanisms(signed), adapted(signed)]),
                 "composition": accounting(signed),
                 "post_processing": POST_PROCESSING,
                 "justification": None,
@@ -89,7 +92,7 @@ def disclosed(signed: Mapping[str, Any]) -> dict[str, Any]:
             "what_they_mean": [part["sentence"] for part in signed["meaning"].values()],
             "unit_of_privacy": unit(signed),
             "neighbouring_data_sets": signed["adjacency"],
-            "mechanisms": f"{ADAPTED}; see deployment.implementation.mechanisms",
+            "mechanisms": f"{adapted(signed)}; see deployment.implementation.mechanisms",
             "trust_model": TRUST,
             "data_flow": DATA_FLOW,
             "security_and_access_control": SECURITY,

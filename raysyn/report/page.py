@@ -39,7 +39,7 @@ def page(signed: Mapping[str, Any]) -> str:
     if promised:
         known |= {"whose": whose(signed), "picture": _picture(signed), "found": _found(signed)}
         known |= {"accounting": disclosure.accounting(signed), "neighbours": signed["adjacency"], "caption": CAPTION}
-        known |= {"trust": disclosure.TRUST, "adapted": disclosure.ADAPTED, "security": disclosure.SECURITY}
+        known |= {"trust": disclosure.TRUST, "adapted": disclosure.adapted(signed), "security": disclosure.SECURITY}
         known |= {"post_processing": disclosure.POST_PROCESSING}
     try:
         return str(_template().render(c=signed, promised=promised, **known))

@@ -128,6 +128,11 @@ def load_saved(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
+def as_typed(place: Any) -> str:
+    """A place as one types it: a path, a URI, or the run of a `raysyn.Result`."""
+    return str(getattr(place, "out", place))
+
+
 def under(root: str, *names: str) -> str:
     """A place inside `root`, which may be a URI with a query."""
     place, mark, query = root.partition("?") if "://" in root else (root, "", "")

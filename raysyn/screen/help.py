@@ -62,9 +62,9 @@ def overview(presets: Mapping[str, Any], prog: str, description: str, everything
 
 def briefly_told(whole: Any) -> list[str]:
     """The flags of a command that has few, each with its text."""
-    flags = list(flags_of(whole))
-    width = max(len(flag.name) for flag in flags) + 4
-    return ["flags:", *(f"  {f'--{flag.name}':<{width}}{filled(flag.help, width + 2)}" for flag in flags)]
+    flags = {f"--{one.name}{f', --{one.off}' * one.kind.switch}": one for one in flags_of(whole)}
+    width = max(map(len, flags)) + 2
+    return ["flags:", *(f"  {name:<{width}}{filled(flag.help, width + 2)}" for name, flag in flags.items())]
 
 
 def of_preset(whole: Any, prog: str, preset: str, about: Sequence[str], everything: bool = False) -> str:

@@ -31,14 +31,14 @@ from raysyn.methods import catalogue
 from raysyn.methods.leaderboard import running
 from raysyn.methods.leaderboard.config import Config, Run, runs
 from raysyn.methods.leaderboard.judging import Verdict, dataset_of
-from raysyn.methods.leaderboard.page import console_rows, page
+from raysyn.methods.leaderboard.page import _promise, console_rows, page
 from raysyn.methods.leaderboard.pipeline import Board, _reports, checked
 from raysyn.methods.leaderboard.pipeline import run as run_board
 from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.room import check_room
 from raysyn.methods.leaderboard.rows import spread, table
 from raysyn.methods.leaderboard.running import heard, run_job
-from raysyn.methods.varied import short_name
+from raysyn.methods.varied import alternatives, short_name, words_of
 from raysyn.metrics.utility import EvalConfig, judge
 from raysyn.privacy import account as entered
 from raysyn.privacy.admission import admit
@@ -669,6 +669,8 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     assert row["judged_mean"] == pytest.approx(0.6) and row["judged_real_images"] == 0.9 and row["precision"] == 0.25
     assert row["judged_floor"] is None and row["judged_cnn"] == pytest.approx(0.7)
     # Also what changes nothing but speed, and is in no report's settings.
+    promise = _promise(row | {"epsilon": 1.99951, "delta": 0.0005844})
+    assert (promise["ε"], promise["δ"]) == (rounded_up(1.99951), rounded_up(0.0005844)) == ("2", "0.000585")
     varied = [dataclasses.replace(unit, varied=(("--on.sgd.engine", "loop"), ("--no-private",))) for unit in units]
     assert table(varied, [report(0.5), report(0.7)])[0]["differs_in"] == "on.sgd.engine loop, no-private"
     (told,) = console_rows([row])
@@ -681,3 +683,14 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     assert "60.0 ± 14.1 %" in shown and "&lt;Sentence&gt;" in shown and '"n">floor' not in shown and "<img" not in shown
     with pytest.raises(ValueError, match="seed1 ran on other images"):
         table(units, [report(0.5), report(0.5) | {"data_fingerprint": "abd"}])
+
+
+def test_regular_expressions_come_through_as_they_are_typed() -> None:
+    assert words_of("more", r"--data.person-pattern (P\d+)_ --public.path 'a b'") == [
+        "--data.person-pattern", r"(P\d+)_", "--public.path", "a b",
+    ]  # fmt: skip
+    assert alternatives(r"--data.person-pattern '(\w+)_' (P\d)") == [
+        ("--data.person-pattern", r"(\w+)_"), ("--data.person-pattern", r"(P\d)"),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="which no shell could read"):
+        words_of("more", "--a 'b")

@@ -213,11 +213,12 @@ def test_the_alignment_is_counted_with_likely_steps_and_at_most_is_said(tmp_path
     assert stages[-1].name == "plane"
 
 
-def leaderboard(config: LeaderboardConfig) -> str:
+def leaderboard(config: LeaderboardConfig, there: set[str] = frozenset(), address: str = "local") -> str:
     shown = StringIO()
     with Console(shown) as console:
         units = runs(config)
-        show_outlook(console, units, dict.fromkeys(one.name for one in units), config.judges, LeaderboardOn(workers=2))
+        machines = LeaderboardOn(workers=None if address == "here" else 2, address=address)
+        show_outlook(console, units, dict.fromkeys(one.name for one in units), config.judges, machines, there)
     return shown.getvalue()
 
 
@@ -232,6 +233,15 @@ def test_a_leaderboard_tells_the_time_of_each_run_and_their_sum(monkeypatch: pyt
     shown = leaderboard(LeaderboardConfig(methods=("dp_feta",), epsilons=(1.0, 10.0), seeds=(0, 1)))
     assert len(measured) == 1 and shown.count("dp_feta-quick-eps") == 4
     assert rows(shown)["all"] == ["40 min 00 s"] and "On 2 at a time: 20 min 00 s" in shown
+    # What has ended is not run again, and in this process one follows the other.
+    config = LeaderboardConfig(methods=("dp_feta",), epsilons=(1.0, 10.0), seeds=(0, 1))
+    shown = leaderboard(config, {"dp_feta-quick-eps1-seed0"}, "here")
+    assert rows(shown)["all"] == ["30 min 00 s"] and rows(shown)["dp_feta-quick-eps1-seed0"] == ["has ended"]
+    assert "at a time" not in shown
+    measured.clear()
+    leaderboard(config, {one.name for one in runs(config)})
+    assert not measured
+    shown = leaderboard(LeaderboardConfig(methods=("dp_feta",), epsilons=(1.0, 10.0), seeds=(0, 1)))
     shown = leaderboard(LeaderboardConfig(methods=("dp_feta", "pigan"), epsilons=(1.0,), seeds=(0,)))
     assert rows(shown)["all"] == ["10 min 00 s, and what is not known"]
     assert rows(shown)["pigan-quick-seed0"] == ["-"] and "pigan quick is not estimated: no such file" in shown

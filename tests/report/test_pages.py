@@ -75,6 +75,16 @@ def test_the_registry_is_told_texts_and_numbers(make: Callable[[], dict[str, Any
         assert values and all(type(one) in (str, int, float, type(None)) for one in values)
 
 
+def test_sampling_is_told_of_where_there_was_any() -> None:
+    told = terms()
+    for rates, sampled in (((1.0, 1.0), False), ((1.0, 0.1), True)):
+        rows = [{**told["ledger"][0], "sampling_rate": rate} for rate in rates]
+        made = {**told, "ledger": rows}
+        for text in (page(made), json.dumps(disclosed(made))):
+            assert ("Poisson sampling, clipping" in text) == sampled
+            assert ("Clipping and Gaussian noise, drawn" in text) != sampled
+
+
 def test_the_unit_is_that_of_the_promise() -> None:
     image, person = disclosed(terms()), disclosed(of_persons())
     for told, level, words in ((image, "Record-level", "One image"), (person, "User-level", "One person with all")):

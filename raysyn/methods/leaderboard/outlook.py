@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from itertools import chain
@@ -17,25 +17,28 @@ from raysyn.screen.console import Console, duration
 
 
 def show_outlook(
-    console: Console, units: Sequence[Run], configs: Mapping[str, Any], judges: JudgesConfig, machines: Machines
-) -> None:
-    """The runs with their times; `configs` by their names. Each method, preset and setting is measured once, by its
-    first run: budgets and seeds change little."""
+    console: Console, units: Sequence[Run], configs: Mapping[str, Any], judges: JudgesConfig, machines: Machines,
+    there: Collection[str] = (),
+) -> None:  # fmt: skip
+    """The runs with their times; `configs` by their names, and of those in `there`, which have ended, none. Each
+    method, preset and setting is measured once, by its first run: budgets and seeds change little."""
     spent: dict[tuple[Any, ...], float | str] = {}
-    for unit in units:
+    for unit in (one for one in units if one.name not in there):
         if (kind := unit.row[:3]) not in spent:
             console.say(f"{' '.join([unit.method, unit.preset, *chain.from_iterable(unit.varied)])}: measuring")
             spent[kind] = run_seconds(unit, configs[unit.name])
-    each = [(unit, spent[unit.row[:3]]) for unit in units]
+    each = [(unit, 0.0 if unit.name in there else spent[unit.row[:3]]) for unit in units]
     known = [seconds for _, seconds in each if isinstance(seconds, float)]
-    count = machines.workers or os.cpu_count() or 1
-    rows = [(unit.name, "-" if isinstance(seconds, str) else duration(seconds)) for unit, seconds in each]
+    count = 1 if machines.address == "here" else machines.workers or os.cpu_count() or 1
+    rows = [
+        (unit.name, "has ended" if unit.name in there else "-" if isinstance(seconds, str) else duration(seconds))
+        for unit, seconds in each
+    ]
     rows.append(("all", duration(sum(known)) + ("" if len(known) == len(each) else ", and what is not known")))
     console.plan_table([{"run": name, "one CPU": told} for name, told in rows], title="Outlook")
     here = max(sum(known) / count, max(known, default=0.0))
-    console.say(
-        f"Measured on made-up images on this machine; each run has one CPU. On {count} at a time: {duration(here)}."
-    )
+    at_once = f" On {count} at a time: {duration(here)}." if count > 1 else ""
+    console.say(f"Measured on made-up images on this machine; each run has one CPU.{at_once}")
     if judges.classifiers:
         console.say(f"The classifiers that judge all runs come on top: {', '.join(judges.classifiers)}.")
     told = dict.fromkeys((unit.method, unit.preset, seconds) for unit, seconds in each if isinstance(seconds, str))

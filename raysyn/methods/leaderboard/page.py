@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from raysyn.methods.leaderboard.rows import Row
+from raysyn.report.meaning import rounded_up
 from raysyn.report.tables import MISSING, UNIT, figure, in_words, percent, tells_units
 
 REPORT, SAMPLES = "runs/{}/internal/report.html", "runs/{}/release/samples.png"
@@ -76,7 +77,8 @@ def _promise(row: Row) -> dict[str, str]:
     return {
         "method": row["method"], "preset": row["preset"], "data": row["data"], "differs in": row["differs_in"],
         UNIT: row["unit"] or MISSING,
-        "ε": f"{row['epsilon']:.4g}{mark}" if promised else "none", "δ": f"{row['delta']:.2g}" if promised else MISSING,
+        "ε": f"{rounded_up(row['epsilon'])}{mark}" if promised else "none",
+        "δ": rounded_up(row["delta"]) if promised else MISSING,
         "runs": str(row["runs"]),
     }  # fmt: skip
 

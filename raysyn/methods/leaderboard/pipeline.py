@@ -23,7 +23,7 @@ from raysyn.methods.leaderboard.page import console_rows, csv_text, page
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
 from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.running import heard, run_job
-from raysyn.methods.leaderboard.together import beside, finished, in_row, together
+from raysyn.methods.leaderboard.together import beside, ended, finished, in_row, together
 from raysyn.methods.method import Command
 from raysyn.methods.varied import addressed
 from raysyn.report import trade_off
@@ -95,7 +95,8 @@ class Leaderboard:
             console.say(sentence)
         configs = {name: one.config for name, one in commands.items()}
         if command.dry_run:
-            show_outlook(console, units, configs, config.judges, command.machines)
+            there = ended(under(command.out, "internal"), list(configs))
+            show_outlook(console, units, configs, config.judges, command.machines, there)
             raise SystemExit(0)
         # More methods, settings, epsilons and seeds extend a comparison; other flags for all of them make another one.
         known = {"more": " ".join(text for method, text in map(addressed, config.more) if method is None)}

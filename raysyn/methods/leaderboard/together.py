@@ -28,6 +28,16 @@ def finished(storage: str, names: Sequence[str]) -> list[dict[str, Any]]:
     return reports
 
 
+def ended(storage: str, names: Sequence[str]) -> set[str]:
+    """Which of these runs have ended: nothing of them is run again."""
+    found = set()
+    for name in names:
+        with suppress(FileNotFoundError):
+            read_bytes(under(storage, "runs", name), REPORT_JSON)
+            found.add(name)
+    return found
+
+
 @dataclass(frozen=True)
 class Total:
     """What all private releases of one data set cost, should they all leave."""
