@@ -128,7 +128,8 @@ def source(run: str) -> Source:
         _refuse_another_certificate(run, about, signed)
         # Where the private images lie says nothing about what is drawn.
         config = restored(preset, about["config"], but="data.")
-        private = about["config"].get("data", {}).get("path")
+        told = about["config"].get("data", {}).get("path")
+        private = told if isinstance(told, str) else None
     fault = f"whose internal/stages do not fit its {RUN_JSON}"
     return Source(
         run=run, method=about["method"], config=config, signed=signed, fault=fault,

@@ -194,7 +194,14 @@ class _Files:
             seen.add(here)
             for name in names:
                 if os.path.splitext(name)[1].lower() not in BESIDE and not is_hidden(name):
-                    self.every.setdefault(os.path.join(here, name), os.path.normpath(os.path.join(above, name)))
+                    one = os.path.join(above, name)
+                    self.every.setdefault(self._itself(one), os.path.normpath(one))
+
+    def _itself(self, place: str) -> str:
+        """Where a file lies whatever links lead there; of each of many in a folder, that is asked of the folder."""
+        if os.path.islink(place):
+            return self._real(place)
+        return os.path.join(self._real(os.path.dirname(place)), os.path.basename(place))
 
     def named(self, given: str, place: str) -> str:
         """The file that a row means: that at its path, else the one whose path ends so."""
@@ -202,7 +209,7 @@ class _Files:
         for spelled in spellings:
             whole = os.path.normpath(os.path.join(self.folder, spelled))
             if os.path.isfile(whole):
-                one = os.path.join(self._real(os.path.dirname(whole)), os.path.basename(whole))
+                one = self._itself(whole)
                 return self.every.get(one, one)
         files = self._ending_in(spellings[1])
         if len(files) == 1 and os.path.isfile(files[0]):

@@ -283,6 +283,7 @@ def _admitted(
         told = any(one.behind == run.run for one in there.gaps)
         gap = [vars(Behind(run.run, run.time))] if not told and _behind(there, run.run, noted, entries) else []
         try:
+            admission.check_prices(there, run)
             lines = admission.admit(there, run, command.account, admission.has_paid(entries, plan))
             return [*lines, *gap, *_missing(there, run.run, entries)]
         except ValueError as error:

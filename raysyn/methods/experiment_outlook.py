@@ -18,11 +18,7 @@ Seconds = Callable[[Any], float]
 def judged_seconds(config: EvalConfig, like: Images, *, synthetic: int, test: int) -> tuple[float, float]:
     """Of judging one run's images, and of measuring their distance to real ones alone."""
     shape, classes, real = like.shape, like.classes, len(like)
-    useful = sum(
-        pace.classifier_seconds(name, config, shape, classes, min(synthetic, config.images or synthetic), config.epochs,
-                                test)
-        for name in config.classifiers
-    )  # fmt: skip
+    useful = sum(pace.judge_seconds(name, config, shape, classes, synthetic, test) for name in config.classifiers)
     far = sum(pace.fidelity_units(config, shape, classes, synthetic=synthetic, real=real))
     return useful + far, far
 

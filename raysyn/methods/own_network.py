@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,8 @@ from raysyn.train.few_weights import ALL, few, how_many, merged
 from raysyn.train.samplers import SamplerConfig, generate
 
 Shape = tuple[int, int, int]
+FUNCTION = re.compile(r"[\w.]+:[\w.]+")
+"""module:function, as `network.factory` names one."""
 NEVER = 1e6
 """Norm to which no gradient of the comparison is clipped."""
 APART = 1e-3
@@ -27,13 +30,15 @@ APART = 1e-3
 def refuse_unnamed(run: str, config: Any, trust: str | None) -> None:
     """ValueError where the folder of a run names code that its reader has not: it may have come from anywhere."""
     factory = getattr(getattr(config, "network", None), "factory", None)
+    if factory is not None and not FUNCTION.fullmatch(factory):
+        raise ValueError(f"run is {run}, whose network.factory is {factory!r}, which is no function's name")
     if factory is None and trust is not None:
         raise ValueError(f"trust is {trust}, but {run} has no network of its own: leave it out")
     if factory != trust:
-        given = "without --trust it is not run" if trust is None else f"and trust is {trust}"
+        given = "which is not run without --trust" if trust is None else f"and trust is {trust}"
         raise ValueError(
-            f"run is {run}, whose folder names code, network.factory {factory}, {given}: look at that code, which may "
-            f"be another one here, and say --trust {factory}"
+            f"run is {run}, whose folder names code, network.factory {factory}, {given}: look at what that is on this "
+            f"machine, then say --trust {factory}"
         )
 
 

@@ -118,17 +118,28 @@ def share_of(right_N: NDArray[np.float64], whose_N: Whose = None) -> tuple[float
 
 
 def alike(values_N: NDArray[np.float64], whose_N: Whose) -> float:
-    """How many times as large the variance of a mean is as that of independent images, as several are one person's:
-    from 1 to what it would be if all of a person's were the same, which it is taken for where nothing varies."""
+    """How many times as large the variance of a mean is as that of independent images, as several are one person's.
+
+    Each person left out in turn, for one with many images draws the mean to itself, and by Student's law, for persons
+    may be few; at most so that all images count as one. Where nothing varies all images of a person are taken for the
+    same.
+    """
     if whose_N is None:
         return 1.0
     _, who_N, images_P = np.unique(whose_N, return_inverse=True, return_counts=True)
-    most = float(np.square(images_P).sum() / len(values_N))
+    persons, count = len(images_P), len(values_N)
+    if persons in (1, count):
+        return float(count if persons == 1 else 1)
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from scipy import stats
+
+    few = float(stats.t.ppf(0.975, persons - 1) / Z) ** 2
     apart_N = values_N - values_N.mean()
-    if len(images_P) < 2 or not (alone := float(np.square(apart_N).sum())):
-        return most
-    together = float(np.square(np.bincount(who_N, apart_N)).sum()) * len(images_P) / (len(images_P) - 1)
-    return min(max(1.0, together / alone), most)
+    if not (alone := float(np.square(apart_N).sum())):
+        return min(few * float(np.square(images_P).sum()) / count, count)
+    together_P = np.bincount(who_N, apart_N) / (1 - images_P / count)
+    together = float(np.square(together_P).sum()) * (persons - 1) / persons
+    return min(few * max(1.0, together / alone), count)
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:

@@ -6,7 +6,6 @@ import functools
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,10 +79,18 @@ def classifier_seconds(
     training = ClassifierConfig(epochs=epochs)
     held = min(max(1, round(training.validation_share * images)), images - 1)
     batch = images_per_step(name, training, images - held)
-    epochs = enough(name, replace(training, learning_rate=config.learning_rate), images - held).epochs
     width = config.resnet9_width if name == "resnet9" else 1.0
     step_s, ask_s = classifier_pace(name, shape, classes, width, batch)
     return epochs * (math.ceil((images - held) / batch) * step_s + held * ask_s) + asked * ask_s
+
+
+def judge_seconds(name: str, config: EvalConfig, shape: Shape, classes: int, images: int, asked: int) -> float:
+    """Of `utility.judge`, which gives few images more epochs."""
+    images = min(images, config.images or images)
+    training = ClassifierConfig(epochs=config.epochs, learning_rate=config.learning_rate)
+    held = min(max(1, round(training.validation_share * images)), images - 1)
+    epochs = enough(name, training, images - held).epochs
+    return classifier_seconds(name, config, shape, classes, images, epochs, asked)
 
 
 @functools.cache
@@ -110,7 +117,7 @@ def utility_units(
 ) -> list[float]:
     """Seconds of each unit of `utility.utility`: each classifier on synthetic, on real and on the floor's images."""
     return [
-        classifier_seconds(name, config, shape, classes, min(count, config.images or count), config.epochs, test)
+        judge_seconds(name, config, shape, classes, count, test)
         for name in SLOWEST_FIRST if name in config.classifiers
         for count in (synthetic, real, *([synthetic] if config.floor else []))
     ]  # fmt: skip
@@ -137,18 +144,15 @@ def _distances(config: EvalConfig, shape: Shape, classes: int, synthetic: int, r
     """Of comparing features: Frechet distances grow with the features, the others with the square of the images."""
     few, width = 200, build("cnn", shape, classes).head.in_features
     features = torch.rand(2, few, width)
-    most = config.precision_recall_images
-    pairs = (min(synthetic, most) + min(real, most)) ** 2 / (2 * few) ** 2
     with one_thread():
         compared = seconds(lambda: precision_recall(features[0], features[1]))
         distance = _once(lambda: frechet_distance(moments(features[0]), moments(features[1])))
         held = seconds(lambda: (kernel_distance(*features), density_coverage(*features)))
-    half = min(real // 2, most)
+    half = min(real // 2, config.precision_recall_images)
     in_halves = (min(synthetic, half) + half) ** 2 / (2 * few) ** 2
     looked = (synthetic + ROWS) * real / few**2 if config.nearest else 0.0
-    pairs += looked / 4  # `compared` is of four times as many
-    # Between the two sides, and between halves of one.
-    return pairs * compared + 2 * distance + in_halves * (2 * held + compared)
+    # Of all images; then between the two sides, and between halves of one. `compared` is of four times as many pairs.
+    return 3 * distance + in_halves * 2 * (held + compared) + looked / 4 * compared
 
 
 def plane_seconds(config: EvalConfig, shape: Shape, classes: int, *, synthetic: int, test: int) -> float:

@@ -41,8 +41,9 @@ class EvalConfig:
     sklearn_mlp_default and sklearn_logreg are PrivImage's: FFCV's ResNet-9, half of the images mirrored and the last
     epoch kept, and scikit-learn's with its defaults. sklearn_mlp stops early, which is faster."""
     epochs: int = 50
-    """Passes of each classifier over its training images, of cnn, mlp and logreg at least as many as make 0.2 /
-    learning_rate steps; the epoch kept is the best on held-out training images, of resnet9_ffcv the last."""
+    """Passes of each classifier over its training images; of cnn, mlp and logreg more where there are few, as many as
+    make 0.2 / learning_rate steps, up to 20 times. The epoch kept is the best on held-out training images, of
+    resnet9_ffcv the last."""
     learning_rate: float = 3e-4
     """Adam's learning rate for cnn, mlp and logreg (DPDM's)."""
     beta1: float = 0.9
@@ -55,9 +56,9 @@ class EvalConfig:
     feature_epochs: int = 10
     """Epochs of the CNN on real training images whose features stand in for Inception's; 0 skips these measures."""
     neighbours: int = 3
-    """Nearest neighbours that span the manifolds of precision and recall."""
+    """Nearest neighbours that span the manifolds of precision and recall; fewer where half of the images are as few."""
     precision_recall_images: int = 10_000
-    """At most this many images per side for precision and recall."""
+    """At most this many images a side for all that is compared beside halves of the real ones."""
     nearest: int = 0
     """Draw so many synthetic images, the closest ones, beside their nearest real training images, in
     internal/nearest.png: a file with private images in it, which stays inside and is erased by --seal. 0 draws none."""

@@ -21,11 +21,6 @@ def admit(account: Account, run: Run, asked: Asked, paid: bool = False) -> list[
     entered already with all of its plan, which changes no total. ValueError, in one sentence, for a run that may not
     begin. One that has `paid` all of its plan before it is entered is what it is, whatever there is room for."""
     known, rest = account.runs.get(run.run), lacking(account, run)
-    if known is not None and (other := _priced_otherwise(account, run)) is not None:
-        raise ValueError(
-            f"{run.folder} plans another price for {other} than the account holds of this run, so that its folder is a "
-            "copy that was changed: give a new --out"
-        )
     if known is not None and not rest:
         return more_looks(known, run)
     total = asked_total(account, run, asked)
@@ -44,13 +39,16 @@ def lacking(account: Account, run: Run) -> dict[str, Cost]:
     return {stage: cost for stage, cost in run.reserved.items() if stage not in known}
 
 
-def _priced_otherwise(account: Account, run: Run) -> str | None:
-    """A stage that a run that is entered plans at another price than it had then; None where all are as they were."""
-    held = account.stages(run.run)
+def check_prices(account: Account, run: Run) -> None:
+    """ValueError where a run that is entered has another price than it was entered with: its stages are called the
+    same, so that it would be admitted for the old ones. For one whose folder is known to be this command's."""
+    held = account.stages(run.run) if run.run in account.runs else {}
     for stage, cost in run.reserved.items():
         if stage in held and not same_price(held[stage], cost):
-            return stage
-    return None
+            raise ValueError(
+                f"{run.folder} plans another price for {stage} than the account holds of this run, as a copy of its "
+                "folder that was changed does: give a new --out"
+            )
 
 
 def has_paid(entries: Sequence[Mapping[str, Any]], plan: Plan | None) -> bool:

@@ -114,7 +114,8 @@ def _row(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> tuple[str
 def _shown(epsilon: Mapping[str, Any] | None) -> str:
     if epsilon is None or epsilon["value"] is None:
         return MISSING
-    return f"{rounded_down(epsilon['value'])}\n(δ {rounded_up(epsilon['delta'])})"
+    # Both down: what was shown at a delta holds at smaller ones alone.
+    return f"{rounded_down(epsilon['value'])}\n(δ {rounded_down(epsilon['delta'])})"
 
 
 def _claim(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> str:

@@ -23,6 +23,9 @@ from raysyn.runs import may_leave
 from raysyn.runs.may_leave import FOLDERS, NETWORK_WEIGHTS
 
 MOST_NAMED = 5
+ONE_WORD = 1_000
+"""Bytes of a column whose rows all say the same word, in one group of rows."""
+NO_SOFT_LABELS = "it has soft labels that are not a number for each class"
 END = b"\0\0\0\0IEND\xae\x42\x60\x82"
 """Of every PNG file."""
 
@@ -78,9 +81,9 @@ def images_in(release: Path) -> Images:
 
     try:
         with pq.ParquetFile(release / IMAGES) as file:
-            _check_packed(file.metadata, (release / IMAGES).stat().st_size)
+            about = parsed(file.schema_arrow.metadata[b"dataset"].decode())
+            _check_packed(file, len(about["classes"]), (release / IMAGES).stat().st_size)
             table = file.read()
-        about = parsed(table.schema.metadata[b"dataset"].decode())
         height, width, channels = about["image_shape"]
         found = Images(
             about["name"], (height, width, channels), tuple(about["classes"]), table["label"].to_pylist(),
@@ -93,9 +96,12 @@ def images_in(release: Path) -> Images:
         raise ValueError(f"{IMAGES} is no file that raysyn released ({error})") from error
 
 
-def _check_packed(about: Any, size: int) -> None:
-    """ValueError, before anything is unpacked, for images packed otherwise than a release's: a small file may else hold
-    more than there is memory for. What has no dictionary and no compression is as large unpacked."""
+def _check_packed(file: Any, classes: int, size: int) -> None:
+    """ValueError, before anything is unpacked, for other columns than a release has, or such that are packed otherwise:
+    a small file may else hold more than there is memory for. Of what it says of itself; a file whose pages are others
+    than that is beyond this."""
+    about = file.metadata
+    _check_columns(file.schema_arrow)
     if about.num_rows * len(END) > size:
         raise ValueError(f"it says that it has {about.num_rows:,} images, for which it is too small")
     for group in map(about.row_group, range(about.num_row_groups)):
@@ -105,6 +111,21 @@ def _check_packed(about: Any, size: int) -> None:
                 ways |= {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
             if column.compression != "UNCOMPRESSED" or not ways.issuperset(column.encodings):
                 raise ValueError(f"its column {name} is packed by {column.compression}, {', '.join(column.encodings)}")
+            if name == "split" and column.total_uncompressed_size > ONE_WORD:
+                raise ValueError("its column split says more than one word")
+            if name.startswith("soft_label") and column.num_values != group.num_rows * classes:
+                raise ValueError(NO_SOFT_LABELS)
+
+
+def _check_columns(schema: Any) -> None:
+    """ValueError for columns, types or words beside them that no release has."""
+    import pyarrow as pa
+
+    types = {"image": pa.binary(), "label": pa.int64(), "split": pa.string()}
+    if "soft_label" in schema.names:
+        types["soft_label"] = pa.list_(pa.float32())
+    if {field.name: field.type for field in schema} != types or any(field.metadata for field in schema):
+        raise ValueError(f"it has not the columns of a release: {at_most([str(field) for field in schema])}")
 
 
 def _check(images: Images) -> None:
@@ -155,15 +176,9 @@ def _of_pixels_alone(picture: bytes, size: int) -> bool:
 
 
 def _check_table(images: Images, table: Any) -> Any:
-    """Its soft labels (N, K), or None; ValueError for columns, types or words beside them that no release has."""
+    """Its soft labels (N, K), or None; ValueError for what no release says beside its images."""
     import numpy as np
-    import pyarrow as pa
 
-    types = {"image": pa.binary(), "label": pa.int64(), "split": pa.string()}
-    if images.soft:
-        types["soft_label"] = pa.list_(pa.float32())
-    if {field.name: field.type for field in table.schema} != types or any(field.metadata for field in table.schema):
-        raise ValueError(f"it has not the columns of a release: {at_most([str(field) for field in table.schema])}")
     if table.schema.metadata != described(images.name, images.class_names, images.shape, images.soft):
         raise ValueError("its metadata say something else than its images are")
     if set(table["split"].to_pylist()) != {"train"}:
@@ -174,7 +189,7 @@ def _check_table(images: Images, table: Any) -> Any:
     # NumPy speaks of its own types where there is none, or of rows of several lengths.
     whole = all(row is not None and len(row) == many and None not in row for row in rows)
     if not whole or not np.isfinite(soft := np.array(rows)).all():
-        raise ValueError("it has soft labels that are not a number for each class")
+        raise ValueError(NO_SOFT_LABELS)
     return soft
 
 

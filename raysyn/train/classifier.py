@@ -28,6 +28,7 @@ FEWEST_RESNET9_STEPS = 16  # per epoch: on a small set a batch of 512 would leav
 LEAST_WAY = 0.2
 """Learning rate times steps that cnn, mlp and logreg are given at least, for Adam moves a weight by about its rate at a
 step. On 100 digits 50 epochs at 3e-4, a way of 0.03, reached 34 %, this 77 and thrice this 80."""
+MOST_PASSES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +183,13 @@ def images_per_step(name: str, config: ClassifierConfig, count: int) -> int:
 
 
 def enough(name: str, config: ClassifierConfig, count: int) -> ClassifierConfig:
-    """`config`, of few images (`count` to train on) with more epochs, so that a classifier of few is not one that was
-    trained for a shorter time: see LEAST_WAY."""
+    """`config`, of few images (`count` to train on) with more epochs, at most MOST_PASSES times as many, so that a
+    classifier of few is not one that was trained for a shorter time: see LEAST_WAY."""
     if name.startswith("resnet9"):
         return config
     steps = math.ceil(count / images_per_step(name, config, count))
     least = math.ceil(LEAST_WAY / config.learning_rate / steps)
-    return replace(config, epochs=max(config.epochs, least))
+    return replace(config, epochs=max(config.epochs, min(least, MOST_PASSES * config.epochs)))
 
 
 def stepper(

@@ -256,3 +256,13 @@ def test_many_files_of_one_name_are_found_at_once(tmp_path: Path, monkeypatch: p
     begin = time.process_time()
     assert len(manifest.read_manifest(path, "data.path", USUAL).rows) == many
     assert time.process_time() - begin < 10
+
+
+def test_a_file_and_a_link_to_it_are_one(images: Path) -> None:
+    linked = images / "linked.png"
+    linked.symlink_to(images / by_path(0))
+    found = load(DataConfig(path=str(table(images, *rows(by_path)))))
+    assert found.told is not None and "without a row" not in found.told
+    path = table(images, *rows(by_path), "linked.png,ant,test")
+    with pytest.raises(ValueError, match=r"line 14 has the same file as line 2, '.*'; leave one of them out$"):
+        load(DataConfig(path=str(path)))

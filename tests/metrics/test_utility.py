@@ -10,6 +10,7 @@ from raysyn.data.images import Images
 from raysyn.metrics import utility as utility_module
 from raysyn.metrics.utility import EvalConfig, judge, utility
 from raysyn.metrics.yardsticks import joined
+from raysyn.train.classifier import ClassifierConfig, enough
 
 
 def stripes(count: int, seed: int) -> Images:
@@ -164,9 +165,16 @@ def test_bad_settings_say_what_to_change(wrong, says):
 def test_what_learns_from_few_images_takes_as_many_steps_as_what_learns_from_many():
     """The yardstick of 60 real images is not one of classifiers that have hardly begun."""
     few, test = stripes(60, 0), stripes(200, 1)
-    config = EvalConfig(classifiers=("logreg",), epochs=2)
+    config = EvalConfig(classifiers=("logreg",), epochs=40)
     reached = judge(("logreg", "real"), {"real": few, "test": test, "config": config, "seed": 0})
-    assert reached["accuracy"] > 0.9 and reached["epoch"] > 2
+    assert reached["accuracy"] > 0.9 and reached["epoch"] > 40
+    for name, count, asked, given in (
+        ("mlp", 54, 40, 667),
+        ("cnn", 54, 2, 40),
+        ("cnn", 54_000, 2, 2),
+        ("resnet9", 54, 2, 2),
+    ):
+        assert enough(name, ClassifierConfig(epochs=asked), count).epochs == given, name
 
 
 def test_numbers_of_images_are_told_of_both_judges_where_they_are_the_same():

@@ -12,7 +12,7 @@ from report_stand_in import privacy, report
 from raysyn.attacks.found import ANSWERS, RELEASED, WEIGHTS, found
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.report.attackers import NONE, TITLE, of_report, section
-from raysyn.report.meaning import rounded_up
+from raysyn.report.meaning import rounded_down
 from raysyn.report.refuted import refuted
 from raysyn.report.report import no_dp_section
 from raysyn.report.run_page import render
@@ -43,7 +43,7 @@ def test_an_attack_stands_beside_the_claim() -> None:
     assert "at none" not in row["Caught at 1 % false alarms, %"]
     shown = record(1.0)
     shown["epsilon"] = {**shown["epsilon"], "delta": 0.00038456}
-    assert told(shown)[1]["Shown ε, at least"].endswith("(δ 0.000385)"), "rounded up, as everywhere"
+    assert told(shown)[1]["Shown ε, at least"].endswith("(δ 0.000384)"), "of what is shown, not claimed"
     drawn = base64.b64decode(one.picture.partition(",")[2]).decode()
     assert "no attack may cross (certificate)" in drawn and "Threshold" in drawn
     assert [one.rows[0][at] for at in one.words] == ["Attack", "It sees"], "figures alone are set to the right"
@@ -98,7 +98,7 @@ def test_an_attack_without_scores_and_one_of_two_scores_are_rows_too() -> None:
     bare |= {"attack": "Canaries", "sees": WEIGHTS, "unit": "image"}
     one, row = told(bare | {"epsilon": {"value": 1.26, "confidence": 0.95, "delta": DELTA}})
     assert one.picture is None and row["Advantage, points"] == "-" == row["Caught at 1 % false alarms, %"]
-    assert row["Shown ε, at least"] == f"1.26 (δ {rounded_up(DELTA)})" and row["Members / others"] == "512 / - images"
+    assert row["Shown ε, at least"] == f"1.26 (δ {rounded_down(DELTA)})" and row["Members / others"] == "512 / - images"
     one, row = told(record(0.0, count=1) | {"roc": None})
     assert row["Shown ε, at least"] == "-" == row["Advantage, points"]
 

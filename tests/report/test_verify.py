@@ -865,7 +865,18 @@ def test_a_small_file_that_unpacks_to_more_than_there_is_memory_for_is_not_unpac
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = pq.read_table(path := sound / "synthetic.parquet")
     nulls = pa.table({name: pa.nulls(10**6, table[name].type) for name in table.column_names}, table.schema)
+    rows = table.num_rows
+    long_word = table.set_column(2, table.schema.field("split"), pa.array(["x" * 2000] * rows))
+    soft = pa.array([[None] * 10**6, *[[0.1] * 10] * (rows - 1)], pa.list_(pa.float32()))
+    many = table
+    for number in range(20):
+        many = many.append_column(f"more{number}", pa.nulls(rows, pa.int64()))
     written = {
+        "its column split says more than one word": lambda: path.write_bytes(packed(long_word)),
+        "soft labels that are not a number for each class": lambda: path.write_bytes(
+            packed(table.append_column("soft_label", soft))
+        ),
+        "has not the columns of a release": lambda: path.write_bytes(packed(many)),
         "packed by UNCOMPRESSED": lambda: pq.write_table(table, path, compression="none"),
         "packed by ZSTD": lambda: pq.write_table(table, path, compression="zstd", use_dictionary=False),
         "1,000,000 images, for which it is too small": lambda: path.write_bytes(packed(nulls)),

@@ -54,7 +54,12 @@ def columns(found: Sequence[Result]) -> dict[str, list[float | None]]:
     """All figures of one variant, a list over splits each."""
     attacked: dict[str, list[float | None]] = {name: [reached(name, one)[0] for one in found] for name in ATTACKS}
     each = [scores(one) for one in found]
-    return attacked | {name: [one[name] for one in each] for name in each[0]}
+    measured = {name: [one[name] for one in each] for name in each[0]}
+    # Of classes that are missing there is no distance, and the mean of the other splits would flatter.
+    for name, values in measured.items():
+        if name.startswith("intra-") and None in values:
+            measured[name] = [None] * len(values)
+    return attacked | measured
 
 
 def chance(attack: str, found: Sequence[Result]) -> tuple[float, float, float]:

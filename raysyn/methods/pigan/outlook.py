@@ -135,9 +135,8 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
 def real_units(config: Config, prepared: Prepared) -> list[float]:
     """Of the classifiers that learn from the members, for comparison."""
     members, test = prepared.dataset.train, len(prepared.dataset.test)
-    count = min(len(members), config.eval.images or len(members))
     return [
-        pace.classifier_seconds(name, config.eval, members.shape, members.classes, count, config.eval.epochs, test)
+        pace.judge_seconds(name, config.eval, members.shape, members.classes, len(members), test)
         for name in config.eval.classifiers
     ]
 
@@ -146,10 +145,8 @@ def judging_seconds(config: Config, prepared: Prepared, drawn_s: float) -> float
     """Of `experiments.judge_unit`: all attacks on one GAN, and all scores of its images."""
     members, others = prepared.dataset.train, len(prepared.dataset.test)
     shape, classes, judged = members.shape, members.classes, config.eval
-    images = min(config.synthetic, judged.images or config.synthetic)
     useful = sum(
-        pace.classifier_seconds(name, judged, shape, classes, images, judged.epochs, others)
-        for name in judged.classifiers
+        pace.judge_seconds(name, judged, shape, classes, config.synthetic, others) for name in judged.classifiers
     )
     sides = {"synthetic": config.synthetic, "real": min(others, config.synthetic)}
     faithful = sum(pace.fidelity_units(judged, shape, classes, **sides))
