@@ -49,7 +49,7 @@ def of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
         for stage in unknown:
             plan[stage] = asked.pop(stage, None) or plan.get(stage, plan[COUNTS])
         run = Run(plan=plan, asked=asked, like=LIKE, units=40, ranks=1)
-        monkeypatch.setattr(audit_source, "read", lambda name: run)
+        monkeypatch.setattr(audit_source, "read", lambda name, trust=None: run)
         monkeypatch.setattr(own_network, "moved", lambda stage, *_: Moved(stage, "bookkeeping", moves))
         (tmp_path / "internal").mkdir(exist_ok=True)
         return tmp_path

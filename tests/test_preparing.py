@@ -659,7 +659,7 @@ def test_help_names_every_set_with_its_download_and_every_flag(capsys: pytest.Ca
     text = " ".join(preparing.told("raysyn prepare SET SOURCE", "About it.").split())
     for name, one in SETS.items():
         assert f"{name}: {one.about} download {one.download} licence {one.licence}" in text
-    assert all(f"--{flag} " in text for flag in ("out", "train", "size", "per-class", "overwrite"))
+    assert all(f"--{flag} " in text for flag in ("out", "train", "size", "per-class", "overwrite, --no-overwrite"))
 
 
 def test_the_docs_have_a_row_of_every_set_with_its_numbers() -> None:

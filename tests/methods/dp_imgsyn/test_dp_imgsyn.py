@@ -186,7 +186,8 @@ def students_stand_beside_the_others(metrics: dict[str, Any]) -> None:
     every = metrics["utility"].values()
     for field in ("accuracy", "accuracy_real_data", "accuracy_floor"):
         assert metrics["utility_mean"][field] == pytest.approx(sum(one[field] for one in every) / len(every))
-    assert metrics["utility_images"] == {"synthetic": 60, "real": 60, "floor": 60}
+    # Students learn from as many real images, classifiers from all, so that there is no one number of those.
+    assert metrics["utility_images"] == {"synthetic": 60, "floor": 60}
     assert metrics["utility_guessing"]["chance"] == 0.1 and metrics["utility_above_floor"].keys() == {
         "value", "low", "high"
     }  # fmt: skip
