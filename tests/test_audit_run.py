@@ -223,7 +223,7 @@ def test_whom_claims_are_made_to_is_said(
     folder = of()
     run = audit_source.read("")
     persons = replace(run, plan={COUNTS: replace(run.plan[COUNTS], adjacency=ADD_REMOVE_PERSON)})
-    monkeypatch.setattr(audit_source, "read", lambda name: persons)
+    monkeypatch.setattr(audit_source, "read", lambda name, trust=None: persons)
     assert audited(folder, "--dry-run") == 0
     assert ", 1 claim to persons, 4,096 games" in capsys.readouterr().out
 
