@@ -64,7 +64,14 @@ def why(choice: Choice, case: Case) -> str:
         return "no other method fits in that time"
     best = max(others, key=lambda one: one.gain)
     margin = f"{100 * MARGIN:g} points above it"
-    return f"{where} no other method that fits was {margin} ({best.method} came nearest, {_points(best.gain)} it)"
+    nearest = f"{best.method} came nearest, {_points(best.gain)} it{_elsewhere(best, picked)}"
+    return f"{where} no other method that fits was {margin} ({nearest})"
+
+
+def _elsewhere(one: Candidate, other: Candidate) -> str:
+    """Where one method was measured nearest to the case, if that is not where the other was."""
+    of_one, of_other = ([cell.told for cell in each.near] for each in (one, other))
+    return "" if set(of_one) == set(of_other) else f", measured on {_listed(of_one)}"
 
 
 def _instead(picked: Candidate, case: Case) -> str:
@@ -76,7 +83,10 @@ def _instead(picked: Candidate, case: Case) -> str:
     if other.method == picked.method:
         return "it would have been picked too"
     near = [one for one in (other, picked) if one.method != FLOOR and one.measured]
-    known = [f"{one.method} was {_points(one.gain)} the floor, {FLOOR}" for one in near]
+    known = [
+        f"{one.method} was {_points(one.gain)} the floor, {FLOOR}{'' if len(near) == 1 else _elsewhere(one, picked)}"
+        for one in near
+    ]
     where = f"; on the measured images nearest to yours {_listed(known)}" if known else ""
     return f"by itself auto would take {other.method}{where}"
 

@@ -122,6 +122,18 @@ def test_less_than_the_margin_is_not_better(rows: list[Cell]) -> None:
     )
 
 
+def test_what_was_measured_elsewhere_is_said_to_be(rows: list[Cell]) -> None:
+    """The floor for 10,000 images, dp_feta for 3,000 alone: it was not 1 point above the floor on 10,000."""
+    rows[1] = replace(rows[1], accuracy=0.61)
+    rows.append(replace(rows[0], n=10_000, accuracy=0.7))
+    asked = case(n=10_000)
+    said = told.why(choose(asked), asked)
+    assert "nearest to yours (Fashion-MNIST, 10,000 images, ε 3)" in said
+    assert said.endswith("(dp_feta came nearest, 1.0 points above it, measured on Fashion-MNIST, 3,000 images, ε 3)")
+    asked = case(n=10_000, named="dp_feta")
+    assert told.why(choose(asked), asked).endswith("dp_feta was 1.0 points above the floor, noisy_means")
+
+
 def test_why_is_one_sentence_and_help_is_what_was_measured(rows: list[Cell]) -> None:
     rows.append(replace(rows[1], n=10_000, accuracy=0.75))
     rows.append(replace(rows[0], n=10_000))
