@@ -198,9 +198,8 @@ class _Files:
                     self.every.setdefault(self._itself(one), os.path.normpath(one))
 
     def _itself(self, place: str) -> str:
-        """Where a file lies whatever links lead there; of each of many in a folder, that is asked of the folder."""
-        if os.path.islink(place):
-            return self._real(place)
+        """Where a file lies whatever linked folders lead there. A link of its own stays one: stores link all files of
+        the same content to one, under the names that rows use."""
         return os.path.join(self._real(os.path.dirname(place)), os.path.basename(place))
 
     def named(self, given: str, place: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,8 +18,6 @@ from raysyn.train.few_weights import ALL, few, how_many, merged
 from raysyn.train.samplers import SamplerConfig, generate
 
 Shape = tuple[int, int, int]
-FUNCTION = re.compile(r"[\w.]+:[\w.]+")
-"""module:function, as `network.factory` names one."""
 NEVER = 1e6
 """Norm to which no gradient of the comparison is clipped."""
 APART = 1e-3
@@ -30,7 +27,8 @@ APART = 1e-3
 def refuse_unnamed(run: str, config: Any, trust: str | None) -> None:
     """ValueError where the folder of a run names code that its reader has not: it may have come from anywhere."""
     factory = getattr(getattr(config, "network", None), "factory", None)
-    if factory is not None and not FUNCTION.fullmatch(factory):
+    module, colon, name = ("" if factory is None else factory).partition(":")
+    if factory is not None and not (colon and all(map(str.isidentifier, (*module.split("."), name)))):
         raise ValueError(f"run is {run}, whose network.factory is {factory!r}, which is no function's name")
     if factory is None and trust is not None:
         raise ValueError(f"trust is {trust}, but {run} has no network of its own: leave it out")

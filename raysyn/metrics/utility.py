@@ -123,7 +123,10 @@ READS = {
     ),
 }
 """Which settings each measure depends on."""
-SAYS = {"utility": {"answers": True, "enough": True}, "fidelity": {"halves": True, "alike": True}}
+SAYS: dict[str, dict[str, Any]] = {
+    "utility": {"answers": True, "enough": 20},
+    "fidelity": {"halves": True, "alike": True},
+}
 """What results say that they did not say in an earlier version."""
 
 

@@ -258,11 +258,12 @@ def test_many_files_of_one_name_are_found_at_once(tmp_path: Path, monkeypatch: p
     assert time.process_time() - begin < 10
 
 
-def test_a_file_and_a_link_to_it_are_one(images: Path) -> None:
-    linked = images / "linked.png"
-    linked.symlink_to(images / by_path(0))
-    found = load(DataConfig(path=str(table(images, *rows(by_path)))))
-    assert found.told is not None and "without a row" not in found.told
-    path = table(images, *rows(by_path), "linked.png,ant,test")
-    with pytest.raises(ValueError, match=r"line 14 has the same file as line 2, '.*'; leave one of them out$"):
-        load(DataConfig(path=str(path)))
+@both
+def test_links_into_a_store_are_files_of_their_names_also_where_two_lead_to_one(images: Path, read: Read) -> None:
+    """As git-annex, DVC and the cache of the Hugging Face Hub have it."""
+    (store := images / "store").mkdir()
+    for at in range(N):
+        (images / by_path(at)).rename(store / f"{at}.bin")
+        (images / by_path(at)).symlink_to(store / f"{at if at else 3}.bin")
+    check_labels = read(table(images, *rows(by_name)))
+    assert [len(part) for part in check_labels] == [8, 4]

@@ -84,10 +84,10 @@ def _instead(picked: Candidate, case: Case) -> str:
         return "it would have been picked too"
     near = [one for one in (other, picked) if one.method != FLOOR and one.measured]
     known = [
-        f"{one.method} was {_points(one.gain)} the floor, {FLOOR}{'' if len(near) == 1 else _elsewhere(one, picked)}"
+        f"{one.method} was {_points(one.gain)} the floor, {FLOOR}, on {_listed([cell.told for cell in one.near])}"
         for one in near
     ]
-    where = f"; on the measured images nearest to yours {_listed(known)}" if known else ""
+    where = f"; where it was measured nearest to yours, {'; '.join(known)}" if known else ""
     return f"by itself auto would take {other.method}{where}"
 
 

@@ -88,18 +88,16 @@ def test_a_method_that_is_named_is_taken_with_its_settings_and_what_else_was_mea
     by_name = choose(case(named="dp_feta", minutes=10)).picked
     assert by_name.method == "dp_feta" and by_name.setting == choose(case(begun="dp_feta")).picked.setting
     # Also where it would take longer, was below another or was not measured on such images.
-    itself = "dp_feta was 10.0 points above the floor, noisy_means"
-    assert said(named="dp_feta", minutes=10) == (
-        f"you named it; by itself auto would take noisy_means; on the measured images nearest to yours {itself}"
-    )
+    near = "where it was measured nearest to yours, "
+    itself = "dp_feta was 10.0 points above the floor, noisy_means, on Fashion-MNIST, 3,000 images, ε 3"
+    assert said(named="dp_feta", minutes=10) == (f"you named it; by itself auto would take noisy_means; {near}{itself}")
     assert said(named="dp_feta") == "you named it; it would have been picked too"
     assert said(named="dp_feta", public=True).endswith(
-        f"privimage was 20.0 points above the floor, noisy_means and {itself}"
+        f"privimage was 20.0 points above the floor, noisy_means, on Fashion-MNIST, 3,000 images, ε 3; {itself}"
     )
-    assert said(named=FLOOR).endswith(f"auto would take dp_feta; on the measured images nearest to yours {itself}")
+    assert said(named=FLOOR).endswith(f"auto would take dp_feta; {near}{itself}")
     rows[1] = replace(rows[1], accuracy=0.5)
-    below = "dp_feta was 10.0 points below the floor, noisy_means"
-    assert said(named="dp_feta").endswith(f"take noisy_means; on the measured images nearest to yours {below}")
+    assert said(named="dp_feta").endswith(f"take noisy_means; {near}{itself.replace('above', 'below')}")
     rows[1] = replace(rows[1], accuracy=0.7)
     assert said(named="dp_feta", minutes=0.1) == "you named it; nothing else fits in that time"
     assert choose(case(named="dp_feta", channels=3)).outside == ("it was measured on no colour images",)
@@ -131,7 +129,7 @@ def test_what_was_measured_elsewhere_is_said_to_be(rows: list[Cell]) -> None:
     assert "nearest to yours (Fashion-MNIST, 10,000 images, ε 3)" in said
     assert said.endswith("(dp_feta came nearest, 1.0 points above it, measured on Fashion-MNIST, 3,000 images, ε 3)")
     asked = case(n=10_000, named="dp_feta")
-    assert told.why(choose(asked), asked).endswith("dp_feta was 1.0 points above the floor, noisy_means")
+    assert told.why(choose(asked), asked).endswith("the floor, noisy_means, on Fashion-MNIST, 3,000 images, ε 3")
 
 
 def test_why_is_one_sentence_and_help_is_what_was_measured(rows: list[Cell]) -> None:
