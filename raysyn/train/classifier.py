@@ -26,8 +26,8 @@ from raysyn.train.precision import on_cpu_in_bf16
 EVALUATION_BATCH = 500  # of small images (see `at_once`)
 FEWEST_RESNET9_STEPS = 16  # per epoch: on a small set a batch of 512 would leave a handful of steps
 LEAST_WAY = 0.2
-"""Learning rate times steps that cnn, mlp and logreg are given, if MOST_PASSES allow it, for Adam moves a weight by about
-its rate at a step. On 100 digits 50 epochs at 3e-4, a way of 0.03, reached 34 %, this 77 and thrice this 80."""
+"""Learning rate times steps that cnn, mlp and logreg are given, if MOST_PASSES allow it, for Adam moves a weight by
+about its rate at a step. On 100 digits 50 epochs at 3e-4, a way of 0.03, reached 34 %, this 77 and thrice this 80."""
 MOST_PASSES = 20
 
 
