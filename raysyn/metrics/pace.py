@@ -76,20 +76,22 @@ def classifier_seconds(
     """Of training one classifier on `images`, a tenth of them for validation, and asking about `asked` others."""
     if name.startswith("sklearn_"):
         return images * scikit_pace(name, shape, classes)
-    training = ClassifierConfig(epochs=epochs)
-    held = min(max(1, round(training.validation_share * images)), images - 1)
+    training, held = ClassifierConfig(epochs=epochs), _held_out(images)
     batch = images_per_step(name, training, images - held)
     width = config.resnet9_width if name == "resnet9" else 1.0
     step_s, ask_s = classifier_pace(name, shape, classes, width, batch)
     return epochs * (math.ceil((images - held) / batch) * step_s + held * ask_s) + asked * ask_s
 
 
+def _held_out(images: int) -> int:
+    return min(max(1, round(ClassifierConfig().validation_share * images)), images - 1)
+
+
 def judge_seconds(name: str, config: EvalConfig, shape: Shape, classes: int, images: int, asked: int) -> float:
     """Of `utility.judge`, which gives few images more epochs."""
     images = min(images, config.images or images)
     training = ClassifierConfig(epochs=config.epochs, learning_rate=config.learning_rate)
-    held = min(max(1, round(training.validation_share * images)), images - 1)
-    epochs = enough(name, training, images - held).epochs
+    epochs = enough(name, training, images - _held_out(images)).epochs
     return classifier_seconds(name, config, shape, classes, images, epochs, asked)
 
 

@@ -23,7 +23,7 @@ from raysyn.methods.leaderboard.page import console_rows, csv_text, page
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
 from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.running import heard, run_job
-from raysyn.methods.leaderboard.together import beside, ended, finished, in_row, together
+from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
 from raysyn.methods.varied import addressed
 from raysyn.report import trade_off
@@ -95,7 +95,7 @@ class Leaderboard:
             console.say(sentence)
         configs = {name: one.config for name, one in commands.items()}
         if command.dry_run:
-            there = ended(under(command.out, "internal"), list(configs))
+            there = finished(under(command.out, "internal"), list(configs))
             show_outlook(console, units, configs, config.judges, command.machines, there)
             raise SystemExit(0)
         # More methods, settings, epsilons and seeds extend a comparison; other flags for all of them make another one.
@@ -193,7 +193,7 @@ def run(board: Board) -> list[dict[str, Any]]:
         board.compute, units, found, board.configs, config.judges, folder.storage, folder.secret
     ) if config.judges.classifiers else ()  # fmt: skip
     columns, missing = asked_for(found, config.columns, folder.shown(folder.out))
-    totals = together(finished(folder.storage, names))
+    totals = together(list(finished(folder.storage, names).values()))
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
     broken = [unit.name for unit, report in zip(units, found, strict=True) if by_canaries(report)]

@@ -19,23 +19,13 @@ def beside(storage: str, asked: Sequence[str]) -> list[str]:
     return sorted({*Store(storage).folders("runs"), *asked})
 
 
-def finished(storage: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """report.json of each of these runs that has ended."""
-    reports = []
+def finished(storage: str, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """report.json of each of these runs that has ended, by its name."""
+    reports = {}
     for name in names:
         with suppress(FileNotFoundError):
-            reports.append(json.loads(read_bytes(under(storage, "runs", name), REPORT_JSON)))
+            reports[name] = json.loads(read_bytes(under(storage, "runs", name), REPORT_JSON))
     return reports
-
-
-def ended(storage: str, names: Sequence[str]) -> set[str]:
-    """Which of these runs have ended: nothing of them is run again."""
-    found = set()
-    for name in names:
-        with suppress(FileNotFoundError):
-            read_bytes(under(storage, "runs", name), REPORT_JSON)
-            found.add(name)
-    return found
 
 
 @dataclass(frozen=True)
