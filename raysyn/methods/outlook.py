@@ -134,7 +134,7 @@ def judging(config: EvalConfig, like: Images, *, synthetic: int, test: int, real
     return [
         *floor,
         units("utility", pace.utility_units(config, like.shape, like.classes, **counts, test=test)),
-        units("fidelity", pace.fidelity_units(config, like.shape, like.classes, **counts)),
+        units("fidelity", pace.fidelity_units(config, like.shape, like.classes, **counts, test=test)),
         *attacking(config.distances, like, synthetic=synthetic, test=test),
     ]
 

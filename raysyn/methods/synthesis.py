@@ -146,7 +146,9 @@ def evaluate(
     # Units are found by their own name: those of other images must not be.
     faithful = setting.folder.stage(
         unit_name("fidelity", config) + mark,
-        lambda: fidelity(compute, compared, dataset.train, config, seed, mark=mark, released=synthetic),
+        lambda: fidelity(
+            compute, compared, dataset.train, config, seed, mark=mark, released=synthetic, test=dataset.test
+        ),
     )
     setting.console.stage("fidelity", "distances between synthetic and real images")
     faithful |= draw_nearest(setting, synthetic, faithful.pop("nearest", None))

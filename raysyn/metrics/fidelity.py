@@ -28,13 +28,14 @@ from raysyn.metrics.distances import (
     nearest_pairs,
     precision_recall,
 )
-from raysyn.metrics.inception_score import inception_score, over_splits, split_sums, splits_of
+from raysyn.metrics.inception_figures import added, figures
+from raysyn.metrics.inception_score import split_sums, splits_of
 from raysyn.metrics.utility import EvalConfig, subset, unit_name
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 
 CHUNK = 5000  # images per Inception unit: a few minutes on a CPU core, 34 MB of moments
-KID_IMAGES = 5000
-"""Images per side at most whose Inception features are kept for KID: 40 MB of them."""
+KEPT = 5000
+"""Images per side at most whose Inception features are kept, for KID, FLD and halves: 40 MB of them."""
 BALLS = 5
 """Nearest neighbours that span the balls of density and coverage (Naeem et al. 2020)."""
 NO_WEIGHTS = "no Inception weights given: --eval.inception-weights FILE, or download"
@@ -43,6 +44,9 @@ TOO_FEW = "a class has fewer than two images"
 
 CNN_READS = ("synthetic", "real", "config", "seed", "intra", "released")
 """What is shared that the unit of CNN features reads."""
+
+SIDES = ("synthetic", "real", "test")
+"""Whose images Inception sees."""
 
 Unit = tuple[str, int, int]
 """("cnn", 0, 0), or a source with the first and the last-but-one index of its Inception chunk."""
@@ -55,21 +59,23 @@ Inception = tuple[dict[str, Any] | None, str]
 def fidelity(
     compute: Compute | None, synthetic: Images, real: Images, config: EvalConfig, seed: int, intra: bool = False,
     reference: str = "real training images", loaded: Inception | None = None, mark: str = "",
-    released: Images | None = None,
+    released: Images | None = None, test: Images | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Compare `synthetic` with `real`, the `reference`, which by custom is the training images; on a `compute`, or here
-    (None). `loaded` is what `inception_weights` answered, where other machines cannot read the file; `mark` tells these
-    synthetic images from others of the same run.
+    (None). `test` are real images that nobody learned from; without them there is no FLD. `loaded` is what
+    `inception_weights` answered, where other machines cannot read the file; `mark` tells these synthetic images from
+    others of the same run.
 
     Returns {fid, kid, inception_score, inception_score_ten_splits: {value, reason}; frechet_distance_cnn_features,
     frechet_distance_one_half, kernel_distance_cnn_features, precision, recall, density, coverage (numbers, or null with
     `reason`); and the last six and kid between two random halves of `real` under `<name>_real_halves`, which no images
     can be expected to surpass; images: how many were compared; reference}. These six are of at most half of the real
-    images, compared with the other half, so that the two figures are of as many images. Inception
-    weights that cannot be had or read leave null with the reason. `config.nearest` adds `nearest`: {synthetic, real,
-    distances}, see `nearest_pairs`, of the images that are `released`, where these are others than `synthetic`. `intra`
-    adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within the classes (Miyato and
-    Koyama 2018), null where a class has not two synthetic images.
+    images, compared with the other half, so that the two figures are of as many images. Inception weights that cannot
+    be had or read leave null with the reason; with them there are fid_one_half, fld and fld_gap
+    (`likelihood.feature_likelihood`) too, the first and the last beside real halves. `config.nearest` adds `nearest`:
+    {synthetic, real, distances}, see `nearest_pairs`, of the images that are `released`, where these are others than
+    `synthetic`. `intra` adds intra_fid and intra_frechet_distance_cnn_features: the mean of the distances within the
+    classes (Miyato and Koyama 2018), null where a class has not two synthetic images.
     """
     assert synthetic.shape == real.shape, f"synthetic images are {synthetic.shape}, real ones {real.shape}"
     weights, reason = loaded or inception_weights(config)
@@ -78,13 +84,15 @@ def fidelity(
     for source, most in {"synthetic": config.inception_images, "real": config.inception_real_images}.items():
         some = subset(shared[source], most, seed)
         shared[f"inception_{source}"] = some.select(np.argsort(some.labels_N, kind="stable")) if intra else some
+    shared["inception_test"] = None if test is None else subset(test, KEPT, seed)
     units = _units(shared)
     if compute is None:
         measured = [measure(unit, shared) for unit in units]
     else:
         measured = compute.map(measure, units, name=unit_name("fidelity", config) + mark, shared=shared)
     answers = dict(zip(units, measured, strict=True))
-    result = {"reference": reference} | _inception_scores(answers, reason)
+    parts = {side: [answer for unit, answer in answers.items() if unit[0] == side] for side in SIDES}
+    result = {"reference": reference} | figures(parts, reason, seed)
     if intra:
         value = _intra_fid(answers, shared)
         result["intra_fid"] = {"value": value, "reason": reason or (TOO_FEW if value is None else None)}
@@ -123,7 +131,7 @@ def measure(unit: Unit, shared: dict[str, Any]) -> dict[str, Any]:
     pools, probabilities = inception.outputs(network, shared[f"inception_{source}"].select(slice(start, stop)))
     sums, p = moments(pools), probabilities.double()
     count = len(shared[f"inception_{source}"])
-    kept = _evenly(count, KID_IMAGES)
+    kept = _evenly(count, KEPT)
     return {
         "splits": split_sums(probabilities, splits_of(count, shared["seed"])[start:stop]),
         "vectors": pools[kept[(kept >= start) & (kept < stop)] - start].float().cpu(),
@@ -155,9 +163,11 @@ def _units(shared: dict[str, Any]) -> list[Unit]:
     units: list[Unit] = [("cnn", 0, 0)] if shared["config"].feature_epochs else []
     if shared["inception"] is None:
         return units
-    for source in ("synthetic", "real"):
-        labels_N = shared[f"inception_{source}"].labels_N
-        inner = np.flatnonzero(np.diff(labels_N)) + 1 if shared["intra"] else ()
+    for source in SIDES:
+        if (images := shared[f"inception_{source}"]) is None:
+            continue
+        labels_N = images.labels_N
+        inner = np.flatnonzero(np.diff(labels_N)) + 1 if shared["intra"] and source != "test" else ()
         for first, end in pairwise([0, *map(int, inner), len(labels_N)]):
             units += [(source, start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)]
     return units
@@ -232,37 +242,5 @@ def _intra_fid(answers: Mapping[Unit, dict[str, Any]], shared: Mapping[str, Any]
     for (source, start, _), answer in answers.items():
         if source in sides:
             sides[source].setdefault(int(shared[f"inception_{source}"].labels_N[start]), []).append(answer)
-    made, real = ({label: _added(chunks) for label, chunks in side.items()} for side in sides.values())
+    made, real = ({label: added(parts) for label, parts in side.items()} for side in sides.values())
     return _mean_distance(made, real)
-
-
-def _inception_scores(answers: dict[Unit, dict[str, Any]], reason: str) -> dict[str, Any]:
-    chunks = {source: [a for (s, _, _), a in answers.items() if s == source] for source in ("synthetic", "real")}
-    if not chunks["synthetic"]:
-        names = ("fid", "kid", "inception_score", "inception_score_ten_splits")
-        return {name: {"value": None, "reason": reason} for name in names}
-    made, real = (_added(chunks[source]) for source in ("synthetic", "real"))
-    score = inception_score(
-        made.count,
-        torch.stack([chunk["probabilities"] for chunk in chunks["synthetic"]]).sum(0),
-        sum(chunk["negative_entropy"] for chunk in chunks["synthetic"]),
-    )
-    vectors = {source: torch.cat([chunk["vectors"] for chunk in some]) for source, some in chunks.items()}
-    images = {"synthetic": made.count, "real": real.count}
-    kept = {source: len(some) for source, some in vectors.items()}
-    # At random: images may be in the order of their classes, or classes in turn.
-    order = torch.randperm(len(vectors["real"]), generator=torch.Generator().manual_seed(0))
-    halves = [vectors["real"][half] for half in order.tensor_split(2)]
-    between = kernel_distance(*halves) if len(halves[1]) > 1 else None
-    return {
-        "fid": {"value": frechet_distance(made, real), "reason": None, "images": images},
-        "kid": {"value": kernel_distance(vectors["synthetic"], vectors["real"]), "reason": None, "images": kept},
-        "kid_real_halves": {"value": between, "reason": None if between is not None else "too few real images"},
-        "inception_score": {"value": score, "reason": None, "images": {"synthetic": made.count}},
-        "inception_score_ten_splits": over_splits([chunk["splits"] for chunk in chunks["synthetic"]]),
-    }
-
-
-def _added(chunks: list[dict[str, Any]]) -> Moments:
-    first, *rest = (Moments(chunk["count"], chunk["sum"], chunk["outer"]) for chunk in chunks)
-    return sum(rest, start=first)

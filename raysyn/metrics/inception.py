@@ -14,7 +14,8 @@ from raysyn.data.images import Images
 BATCH = 50
 # What a missing or broken file, an unreachable host and foreign weights raise.
 UNUSABLE = (OSError, EOFError, RuntimeError, pickle.UnpicklingError, AttributeError, KeyError, TypeError, ValueError)
-OUTPUTS = ["2048", "logits_unbiased"]
+FEATURES = 2048
+OUTPUTS = [str(FEATURES), "logits_unbiased"]
 TRY = "try-download"
 """`download`, where its failure is no reason not to run."""
 

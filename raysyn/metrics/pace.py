@@ -23,7 +23,8 @@ from raysyn.metrics.distances import (
     precision_recall,
 )
 from raysyn.metrics.embedding import DRAWN, TRAINED_ON
-from raysyn.metrics.fidelity import CHUNK, inception_weights
+from raysyn.metrics.fidelity import CHUNK, KEPT, inception_weights
+from raysyn.metrics.likelihood import feature_likelihood
 from raysyn.metrics.utility import SLOWEST_FIRST, EvalConfig
 from raysyn.models.classifiers import build
 from raysyn.train.classifier import ClassifierConfig, as_float, enough, images_per_step, stepper
@@ -125,9 +126,11 @@ def utility_units(
     ]  # fmt: skip
 
 
-def fidelity_units(config: EvalConfig, shape: Shape, classes: int, *, synthetic: int, real: int) -> list[float]:
+def fidelity_units(
+    config: EvalConfig, shape: Shape, classes: int, *, synthetic: int, real: int, test: int = 0
+) -> list[float]:
     """Seconds of each unit of `fidelity.fidelity`: all that is seen by the CNN's features, and chunks of images that
-    Inception sees, where there are its weights."""
+    Inception sees, where there are its weights, with what its features are compared by."""
     units = []
     if config.feature_epochs:
         images = min(real, config.images or real)
@@ -137,9 +140,19 @@ def fidelity_units(config: EvalConfig, shape: Shape, classes: int, *, synthetic:
         network = inception.extractor(weights, best_device())
         with one_thread():
             each = _once(lambda: inception.outputs(network, made_up(shape, classes, 2))) / 2
-        for count in (min(synthetic, config.inception_images), min(real, config.inception_real_images or real)):
+        seen = (min(synthetic, config.inception_images), min(real, config.inception_real_images or real))
+        for count in (*seen, min(test, KEPT)):
             units += [each * min(CHUNK, count - at) for at in range(0, count, CHUNK)]
+        units.append(_likelihood(*(min(count, KEPT) for count in (*seen, test))))
     return units
+
+
+def _likelihood(synthetic: int, real: int, test: int) -> float:
+    """Of FLD, which grows with the pairs of a centre and a vector; no unit, but about as long as one."""
+    few = torch.rand(200, inception.FEATURES)
+    with one_thread():
+        pair = _once(lambda: feature_likelihood(few[:100], few, few, 0)) / (100 * 300)
+    return pair * min(synthetic, real // 2) * (real + real // 2) if test > 1 else 0.0
 
 
 def _distances(config: EvalConfig, shape: Shape, classes: int, synthetic: int, real: int) -> float:

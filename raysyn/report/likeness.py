@@ -8,10 +8,13 @@ from typing import Any
 from raysyn.report.tables import MISSING, figure, in_words
 from raysyn.runs.refusals import leaves
 
-LOWER, HIGHER, NEAR = "lower", "higher", "near 1"
+LOWER, HIGHER, NEAR, AS_HALVES = "lower", "higher", "near 1", "as of halves"
 MEASURES = {
     "fid": (LOWER, "distance of means and spreads"),
+    "fid_one_half": (LOWER, "the same, of as many images as half of the real ones"),
     "kid": (LOWER, "distance of distributions, about 0 where there is none"),
+    "fld": (LOWER, "how much worse than real images these explain test images; 0: as well"),
+    "fld_gap": (AS_HALVES, "whether they explain training images better than test images; far below: copies"),
     "inception_score": (HIGHER, "one object per image, many objects in all"),
     "inception_score_ten_splits": (HIGHER, "the same as papers print it"),
     "frechet_distance_cnn_features": (LOWER, "distance of means and spreads"),

@@ -8,7 +8,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.metrics import fidelity as fidelity_module
-from raysyn.metrics import inception
+from raysyn.metrics import inception, inception_figures
 from raysyn.metrics.distances import kernel_distance
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.inception_score import inception_score, over_splits, split_sums, splits_of
@@ -210,7 +210,12 @@ def test_intra_distances_see_classes_that_were_swapped(tmp_path, monkeypatch):
         assert low <= report["intra_fid"]["value"] <= high and report["intra_fid"]["reason"] is None
         assert low / 100 <= report["intra_frechet_distance_cnn_features"] <= high
     plain = fidelity(Local(tmp_path), real, real, config, 0)
-    assert "intra_fid" not in plain and plain["fid"]["value"] == pytest.approx(0, abs=1e-3)
+    assert "intra_fid" not in plain and plain["fid"]["value"] == pytest.approx(0, abs=1e-3) and "fld" not in plain
+    beside = fidelity(Local(tmp_path / "test"), blobs(200, 2), real, config, 0, intra=True, test=blobs(70, 3))
+    assert beside["fld"]["images"] == {"synthetic": 100, "real": 200, "test": 70}
+    copied = fidelity(Local(tmp_path / "copied"), real, real, config, 0, test=blobs(70, 3))
+    assert copied["fld_gap"]["value"] < beside["fld_gap"]["value"] - 100
+    assert beside["fld_gap_real_halves"]["value"] == pytest.approx(copied["fld_gap_real_halves"]["value"], abs=100)
 
 
 def test_intra_distances_equal_distances_of_each_class():
@@ -257,8 +262,11 @@ def test_halves_of_real_images_are_of_all_classes_also_where_these_come_in_turn(
         "probabilities": torch.ones(4), "negative_entropy": 0.0, "splits": {},
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("inception_score", "over_splits", "frechet_distance"):
-            patch.setattr(fidelity_module, name, lambda *_: 0.0)
-        found = fidelity_module._inception_scores({("synthetic", 0, 400): chunk, ("real", 0, 400): chunk}, "")
+        for name in ("inception_score", "over_splits"):
+            patch.setattr(inception_figures, name, lambda *_: 0.0)
+        parts = {"synthetic": [chunk | {"vectors": vectors + 1}], "real": [chunk], "test": []}
+        found = inception_figures.figures(parts, "", 0)
     apart = kernel_distance(vectors[::2], vectors[1::2])
     assert abs(found["kid_real_halves"]["value"]) < apart / 20
+    assert found["fid_one_half"]["value"] > 3 > 1 > found["fid_one_half_real_halves"]["value"]
+    assert "fld" not in found, "there are no test images"
