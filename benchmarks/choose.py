@@ -3,6 +3,7 @@
     python benchmarks/choose.py --data DATA --rows raysyn/methods/auto/measured.json    # go on where it stopped
     python benchmarks/choose.py --data DATA --rows raysyn/methods/auto/measured.json --plan  # what is left to measure
     python benchmarks/choose.py --table                                                 # the table of docs/choose.md
+    python benchmarks/choose.py --picks                                                 # its second table
 
 DATA is a folder with fashion_mnist.parquet, medical_mnist_subset.parquet, cifar10.parquet, pneumoniamnist.parquet and,
 as public sets, kmnist_10k.parquet and cifar100_subset.parquet. Each case is `raysyn METHOD PRESET` in this process,
@@ -29,6 +30,7 @@ import torch
 
 import raysyn
 from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.methods.auto import picks
 from raysyn.methods.auto.settings import JUDGES, JUDGING, LEAST, WITH_PUBLIC, Facts, Setting, setting
 from raysyn.methods.auto.table import markdown
 from raysyn.metrics.utility import EvalConfig, judge
@@ -159,12 +161,13 @@ def main() -> None:
     parser.add_argument("--rows", type=Path)
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--picks", action="store_true")
     given = parser.parse_args()
-    if given.table:
-        print(markdown())
+    if given.table or given.picks:
+        print(markdown() if given.table else picks.markdown())
         return
     if given.data is None or given.rows is None:
-        parser.error("give --data and --rows, or --table")
+        parser.error("give --data and --rows, --table or --picks")
     torch.set_num_threads(1)
     rows = json.loads(given.rows.read_text()) if given.rows.exists() else []
     done = {Case(*(row[name] for name in Case.__dataclass_fields__)) for row in rows}

@@ -16,7 +16,7 @@ import raysyn
 from raysyn import own_data
 from raysyn.data.images import DataConfig, load, public_facts
 from raysyn.data.streams import PublicConfig
-from raysyn.methods.auto import settings
+from raysyn.methods.auto import picks, settings
 from raysyn.methods.auto.config import Config
 from raysyn.methods.auto.table import markdown
 from raysyn.report.pictures import png_bytes
@@ -264,6 +264,20 @@ def test_the_choice_does_not_depend_on_pixels_or_labels(tmp_path: Path) -> None:
 def test_the_page_shows_the_table() -> None:
     shown = re.search(r"<!-- measured -->\n(.*)\n<!-- /measured -->", (DOCS / "choose.md").read_text(), re.DOTALL)
     assert shown is not None and shown[1] == markdown(), "put what `python benchmarks/choose.py --table` prints there"
+
+
+def test_the_page_shows_what_auto_picks_beside_the_best() -> None:
+    shown = re.search(r"<!-- picks -->\n(.*)\n<!-- /picks -->", (DOCS / "choose.md").read_text(), re.DOTALL)
+    assert shown is not None and shown[1] == picks.markdown(), "put what `benchmarks/choose.py --picks` prints there"
+
+
+def test_auto_is_at_most_three_points_below_the_best_and_would_pick_the_same_of_sets_unseen() -> None:
+    found = list(picks.picks())
+    assert len(found) > 30 and {pick.floor.data for pick in found} == {"cifar10", "fashion_mnist", "medical_mnist"}
+    for pick in found:
+        assert pick.best.accuracy - pick.picked.accuracy <= 0.03, pick
+        assert pick.picked.accuracy > pick.floor.largest_class, pick
+        assert pick.unseen in ((None,) if pick.floor.channels == 3 else (pick.picked,)), pick
 
 
 def test_how_images_are_read_reaches_the_run(tmp_path: Path) -> None:

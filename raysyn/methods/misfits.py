@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from statistics import NormalDist
 from typing import Any
 
 from raysyn.data.images import Images
@@ -21,6 +22,7 @@ from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.central import CentralConfig, mean_query, mode_query
 from raysyn.privacy.queries.embedding import EMBEDDING, sensitivity
 from raysyn.privacy.queries.moments import MEANS, MomentsConfig
+from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.queries.votes import VOTES, VotesConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.few_weights import ALL
@@ -38,6 +40,8 @@ DROWNED = 0.4
 DROWNED_VOTES = 0.5
 """Votes of a candidate, on average and in standard deviations of their noise, below which much of what is chosen is
 chance."""
+MOSTLY = 0.5
+"""Share of the selected public classes from which on a selection is not mostly chance."""
 LEAST_BATCH = 64
 """No smaller one is advised: noise is added at every step."""
 OTHER_SIZE = 0.1
@@ -134,6 +138,40 @@ def drowned_votes(plan: Plan, config: VotesConfig, private: Images, mend: str = 
         f"{private.units / private.classes:,.0f}, {votes:.1f} each, and the noise is {noise:.1f}; give fewer "
         f"--votes.rounds or --votes.candidates, a larger {mend}--budget.epsilon, or take noisy_means"
     ]
+
+
+def drowned_query(config: SemanticConfig, private: Images, budget: Budget, semantics: int) -> list[str]:
+    """The same of the question which of so many public classes the private images resemble, with a noise multiplier
+    that is clear and that `budget` bears."""
+    if _found(config, private, semantics) >= MOSTLY:
+        return []
+    each, noise = _votes(config, private)
+    said = (
+        f"the semantic query would be mostly noise: if the {config.selected} public classes that it selects had all "
+        f"votes, that would be {each:,.0f} each, and the noise in each of {semantics:,} is {noise:,.0f}, so that most "
+        "of what is selected would be chance"
+    )
+    try:
+        bearable = math.floor(10 * bearable_noise(budget, private.units, 1)) / 10
+    except Overspent:
+        bearable = math.inf
+    if bearable > 0 and _found(replace(config, noise_multiplier=max(bearable, 0.1)), private, semantics) >= MOSTLY:
+        return [f"{said}; give --semantic.noise-multiplier {bearable:g}, a fifth of the budget"]
+    return [f"{said}; none for a fifth of ε {budget.epsilon:g} is clear: give --pretraining all"]
+
+
+def _votes(config: SemanticConfig, private: Images) -> tuple[float, float]:
+    """Votes of a selected public class, if only these had any, and the standard deviation of the noise in each."""
+    each = private.units / config.rows(private.classes) * config.k / config.selected
+    return each, config.noise_multiplier * math.sqrt(config.k)
+
+
+def _found(config: SemanticConfig, private: Images, semantics: int) -> float:
+    """Share of these that would be selected, at least: those that are above what noise alone lifts into as many."""
+    each, noise = _votes(config, private)
+    usual = NormalDist()
+    chance = min(config.selected / semantics, 1 - 1e-9)
+    return usual.cdf(each / noise - usual.inv_cdf(1 - chance))
 
 
 def drowned_embedding(plan: Plan, asked: Embedded, private: Images, budget: Budget) -> list[str]:

@@ -21,7 +21,7 @@ from raysyn.methods.dp_feta.config import plan
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import DROWNED, FEW_STEPS, drowned, few_steps, noise_of, other_size
+from raysyn.methods.misfits import DROWNED, FEW_STEPS, drowned, drowned_query, few_steps, noise_of, other_size
 from raysyn.methods.pigan import variants
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage.pipeline import misfits
@@ -29,6 +29,7 @@ from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.cost import Budget, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import CentralConfig
+from raysyn.privacy.queries.semantic import SemanticConfig, select_classes
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
@@ -74,6 +75,47 @@ def test_presets_fit_the_images_that_they_are_named_after(name: str) -> None:
 def test_so_do_those_of_privimage(name: str) -> None:
     config, images = PRIVIMAGE[name], own_images(name)
     assert misfits(config, images, planned(config.finetune, len(images))) == []
+
+
+@pytest.mark.parametrize("name", [name for name, one in PRIVIMAGE.items() if one.pretraining == "selected"])
+def test_their_query_is_clear_too(name: str) -> None:
+    semantics = 1_000 if name.startswith("paper-") else 100 if "cifar" in name else 26
+    config = PRIVIMAGE[name]
+    assert drowned_query(config.semantic, own_images(name), config.budget, semantics) == []
+
+
+@pytest.mark.parametrize(
+    ("k", "select", "conditional", "n"), [(2, None, True, 3_000), (5, 1, True, 900), (10, 3, False, 400)]
+)
+def test_a_query_is_drowned_where_most_of_what_it_selects_is_chance(
+    k: int, select: int | None, conditional: bool, n: int
+) -> None:
+    """All votes for the classes that are to be selected, by a thousand draws; no class is closed to a row here."""
+    images, semantics = Told(n, 32, 3, 10), 100
+    told, shares = [], []
+    for noise_multiplier in (1, 4, 16, 64, 256):
+        config = SemanticConfig(k=k, select=select, conditional=conditional, noise_multiplier=noise_multiplier)
+        counts = np.zeros(semantics)
+        counts[: config.selected] = n / config.rows(10) * k / config.selected
+        rng = np.random.default_rng(0)
+        noise = rng.normal(0, noise_multiplier * k**0.5, (1_000, semantics))
+        right = [(select_classes((counts + one)[None], config.selected) < config.selected).mean() for one in noise]
+        shares.append(np.mean(right))
+        told.append(bool(drowned_query(config, images, Budget(), semantics)))
+    assert told[0] is False and told[-1] is True
+    for share, said in zip(shares, told, strict=True):
+        assert said if share < 0.3 else not said if share > 0.7 else True, (share, said)
+
+
+def test_a_drowned_query_is_told_what_mends_it() -> None:
+    config, images = PRIVIMAGE["cpu-cifar10"], Told(1_000, 32, 3, 10)
+    (said,) = drowned_query(config.semantic, images, Budget(epsilon=3.0), 100)
+    found = re.search(r"give --semantic.noise-multiplier ([\d.]+)", said)
+    assert found and "of 100" in said
+    mended = replace(config.semantic, noise_multiplier=float(found[1]))
+    assert drowned_query(mended, images, Budget(epsilon=3.0), 100) == []
+    (none,) = drowned_query(config.semantic, images, Budget(epsilon=0.01), 100)
+    assert "none for a fifth of ε 0.01 is clear: give --pretraining all" in none
 
 
 def test_privimage_is_asked_for_more_steps_where_nothing_was_learned_before() -> None:

@@ -79,12 +79,14 @@ class Choice:
         return tuple(method for method in (*ALONE, *WITH_PUBLIC) if method not in known)
 
 
-def choose(case: Case) -> Choice:
-    """The method whose mean was furthest above the floor on the measured cases nearest to this one; the floor's own
-    where none was so by `MARGIN`. ValueError where there is no time for any, no promise, or no such method."""
+def choose(case: Case, known: Sequence[Cell] | None = None) -> Choice:
+    """The method whose mean was furthest above the floor on the measured cases nearest to this one, of all or of those
+    `known`; the floor's own where none was so by `MARGIN`. ValueError where there is no time for any, no promise, or no
+    such method."""
+    known = cells() if known is None else known
     if case.named is not None:
-        check_named(case)
-    found = tuple(_candidate(method, case) for method in (*ALONE, *WITH_PUBLIC) if _near(method, case))
+        check_named(case, known)
+    found = tuple(_candidate(method, case, known) for method in (*ALONE, *WITH_PUBLIC) if _near(method, case, known))
     if case.settled is not None:
         picked = next(one for one in found if one.method == case.settled)
         return Choice(picked=picked, all=found, outside=outside(picked, case))
@@ -101,11 +103,11 @@ def choose(case: Case) -> Choice:
     return Choice(picked=picked, all=found, outside=outside(picked, case))
 
 
-def check_named(case: Case) -> None:
+def check_named(case: Case, known: Sequence[Cell]) -> None:
     """ValueError, in one sentence, for a method that cannot be taken."""
-    known = [method for method in (*ALONE, *WITH_PUBLIC) if _near(method, case)]
-    if case.named not in known:
-        raise ValueError(f"method is {case.named}, which auto does not know: give one of {', '.join(known)}")
+    methods = [method for method in (*ALONE, *WITH_PUBLIC) if _near(method, case, known)]
+    if case.named not in methods:
+        raise ValueError(f"method is {case.named}, which auto does not know: give one of {', '.join(methods)}")
     if case.begun not in (None, case.named):
         raise ValueError(
             f"method is {case.named}, but the folder holds a run of {case.begun}, which would go on: leave it out, or "
@@ -115,8 +117,8 @@ def check_named(case: Case) -> None:
         raise ValueError(f"method is {case.named}, which needs public images: name some, by --public.path or .name")
 
 
-def _candidate(method: str, case: Case) -> Candidate:
-    made, near = setting(method, case.facts, case.budget), _near(method, case)
+def _candidate(method: str, case: Case, known: Sequence[Cell]) -> Candidate:
+    made, near = setting(method, case.facts, case.budget), _near(method, case, known)
     if case.synthetic is not None:
         made = replace(made, flags={**made.flags, "synthetic": str(case.synthetic)})
     whole = max(cell.minutes(case.facts, int(made.flags["synthetic"])) for cell in near) / case.workers
@@ -125,9 +127,9 @@ def _candidate(method: str, case: Case) -> Candidate:
     return Candidate(setting=made, near=near, minutes=whole, measured=measured, fits=fits)
 
 
-def _near(method: str, case: Case) -> tuple[Cell, ...]:
+def _near(method: str, case: Case, known: Sequence[Cell]) -> tuple[Cell, ...]:
     """Of each measured set, those of grey or of colour as the images are, the case that is nearest."""
-    own = [cell for cell in cells() if cell.method == method]
+    own = [cell for cell in known if cell.method == method]
     # Of others only where a run of it was begun, of which something must be said.
     alike = [cell for cell in own if cell.channels == case.facts.shape[2]] or own
     return tuple(

@@ -91,7 +91,7 @@ def markdown() -> str:
     """The table that docs/choose.md shows."""
     heading = ("images", "n", "pixels", "classes", "ε", "method", "minutes", "accuracy", "floor", "real", "largest",
                "seeds")  # fmt: skip
-    shown: list[tuple[str, ...]] = [heading, ("---", *("---:",) * 4, "---", *("---:",) * 6)]
+    shown: list[tuple[str, ...]] = []
     for cell in sorted(cells(), key=lambda cell: (cell.data, cell.size, cell.n, cell.epsilon, cell.method != FLOOR)):
         facts = Facts(n=cell.n, shape=(cell.size, cell.size, cell.channels), classes=cell.classes)
         figures = (floor_of(cell).accuracy, cell.real, cell.largest_class)
@@ -102,7 +102,13 @@ def markdown() -> str:
             f"{cell.minutes(facts, LEAST):.1f}", f"{100 * cell.accuracy:.1f}{spread}",
             *(f"{100 * one:.1f}" for one in figures), f"{cell.seeds}",
         ))  # fmt: skip
-    return "\n".join(f"| {' | '.join(row)} |" for row in shown)
+    return table_of(heading, "lrrrrlrrrrrr", shown)
+
+
+def table_of(heading: Sequence[str], sides: str, rows: Sequence[Sequence[str]]) -> str:
+    """Markdown; `sides` has an l or an r for each column."""
+    lines = {"l": "---", "r": "---:"}
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heading, [lines[side] for side in sides], *rows))
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:

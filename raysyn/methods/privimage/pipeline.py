@@ -24,7 +24,7 @@ from raysyn.methods.denoising import draw_again
 from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.experiment_report import beside
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, few_steps, unjudged, wide_clip
+from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, drowned_query, few_steps, unjudged, wide_clip
 from raysyn.methods.own_network import refuse_lessened
 from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of
 from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
@@ -82,6 +82,9 @@ def prepare(config: Config) -> Prepared:
             check_diffusion(config, private, private.classes + others(config, public))
     check_variants(config, private, public)
     doubts = [*unjudged(config.eval, private.classes), *(misfits(config, private, planned) if planned else [])]
+    if planned and public is not None and config.pretraining == "selected":
+        there = int(has_images(public).sum())
+        doubts += drowned_query(config.semantic, private, budget_of(config), there)
     return Prepared(dataset=dataset, plan=planned, more=public, facts=facts(config, public) | told, doubts=doubts)
 
 
