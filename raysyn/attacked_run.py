@@ -43,6 +43,11 @@ class Attacked:
     method: Method
     config: Any
     dataset: Dataset
+    """With those training images alone that it learned from; what it set apart is what it chooses by (`val`)."""
+    places_N: NDArray[np.int64]
+    """Where these stand among all training images."""
+    persons_N: NDArray[np.int64] | None
+    """Whose they are, as numbered among all."""
     left_out_U: NDArray[np.bool_] | None = None
     """Of the training units, whom it did not learn from as they are: canaries, by their coins or their kind."""
 
@@ -94,7 +99,17 @@ def attacked(run: str, data: str | None, trust: str | None = None) -> Attacked:
         raise ValueError(
             f"data is {place}, whose images are not those that {run} learned from: say where these are with --data.path"
         )
-    return Attacked(run, about, report, method, config, dataset, _left_out(run, about, config, dataset))
+    learned_N = np.ones(len(dataset.train), bool)
+    if method.held_out is not None and dataset.val is None:
+        learned_N = ~method.held_out(config, dataset)
+    whose_N, places_N = dataset.train.persons_N, np.flatnonzero(learned_N)
+    left_out_U = _left_out(run, about, config, dataset)
+    if not learned_N.all():
+        assert left_out_U is None, "canaries are of all training images"
+        apart = dataset.train.select(np.flatnonzero(~learned_N))
+        dataset = replace(dataset, train=dataset.train.select(places_N), val=apart)
+    persons_N = None if whose_N is None else whose_N[places_N]
+    return Attacked(run, about, report, method, config, dataset, places_N, persons_N, left_out_U)
 
 
 def _left_out(run: str, about: Mapping[str, Any], config: Any, dataset: Dataset) -> NDArray[np.bool_] | None:

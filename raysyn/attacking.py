@@ -214,8 +214,8 @@ def made(begun: Begun) -> list[dict[str, Any]]:
         train, test, shadow_runs.design(len(answers), train, begun.shadows.seed), begun.shadows.seed, one.left_out_U
     )
     assert asked[0] is not None
-    records, each = shadow_runs.records(asked[0], asked[1], crowd, one.delta)
-    write_atomically(folder.internal / "exposed.parquet", parquet(_exposed(train, each)), 0o600)
+    records, each = shadow_runs.records(asked[0], asked[1], crowd, one.delta, one.method.shown(one.config))
+    write_atomically(folder.internal / "exposed.parquet", parquet(_exposed(one, each)), 0o600)
     report, drawn = add_found(one.run, records)
     write_atomically(folder.internal / "found.json", json.dumps(records, indent=2), 0o600)
     folder.push()
@@ -250,12 +250,12 @@ def _asked(shadows: Sequence[Any], own: Any, labels_N: np.ndarray) -> shadow_run
     return shadow_runs.Asked(np.stack(told[:-1]), told[-1])
 
 
-def _exposed(train: Any, each: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+def _exposed(one: Attacked, each: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
     """Which training images are most exposed: of each its place, class and person, and the percent of non-members that
     lie below, in the mean over shadow runs that had it, and of this run."""
-    persons = {} if train.persons_N is None else {"person": train.persons_N.tolist()}
+    train, persons = one.dataset.train, {} if one.persons_N is None else {"person": one.persons_N.tolist()}
     return {
-        "index": list(range(len(train))),
+        "index": one.places_N.tolist(),
         "label": [train.class_names[label] for label in train.labels_N],
         **persons,
         **{f"percentile_{name}": (100 * below_N).tolist() for name, below_N in each.items()},

@@ -25,7 +25,12 @@ from raysyn import attacking
 from raysyn.attacked_run import attacked
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import catalogue, shadowing
+from raysyn.methods.knowledge_recycling.config import split
+from raysyn.methods.method import source_of
 from raysyn.report.run_page import FOUND
+from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.refusals import RUN_JSON
+from raysyn.runs.versions import version
 from raysyn.screen.console import Console
 from raysyn.screen.flags import flags_of
 
@@ -262,3 +267,36 @@ def test_on_ray_a_driver_that_is_stopped_goes_on_with_what_there_is(finished: Pa
     assert "12 shadow runs" in then.stdout
     assert there.items() <= {one.name: one.stat().st_mtime_ns for one in units.glob("*.pt")}.items()
     assert not any((out / "internal/shadows").iterdir())
+
+
+def test_what_a_run_sets_apart_to_choose_by_is_no_member_of_any_shadow_run(tmp_path: Path) -> None:
+    """Knowledge Recycling holds out a share of its training images, where there is no validation split."""
+    digits = load(DataConfig(limit=120))
+    persons_N = np.repeat(np.arange(60), 2)
+    named = Images(digits.train.images_NHWC, digits.train.labels_N, digits.train.class_names, persons_N)
+    file = shadowing.written(replace(digits, train=named), tmp_path)
+    entry = catalogue.find("knowledge_recycling")
+    method, config = entry.method(), entry.presets()["quick"]
+    config = replace(config, data=DataConfig(name=None, path=str(file)))
+    whole = method.prepare(config).dataset
+    real = split(config, whole)
+    run = tmp_path / "run"
+    about = {
+        "method": "knowledge_recycling", "preset": "quick", "raysyn": version(), "config": source_of(method.run),
+        "data_fingerprint": whole.fingerprint(),
+    }  # fmt: skip
+    for name, content in ((RUN_JSON, about), (REPORT_JSON, {"config": asdict(config)})):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(json.dumps(content, default=list))
+    one = attacked(str(run), None)
+    assert one.dataset.train.fingerprint() == real.train.fingerprint() and len(real.train) < 120
+    assert one.dataset.val is not None and one.dataset.val.fingerprint() == real.valid.fingerprint()
+    assert np.array_equal(whole.train.images_NHWC[one.places_N], real.train.images_NHWC)
+    assert one.persons_N is not None and np.array_equal(one.persons_N, whole.train.persons_N[one.places_N])
+    # A shadow run learns from its half of these, and from nobody who is asked about but has no coin.
+    shadows = shadowing.Shadows("knowledge_recycling", "quick", config, one.dataset, "", 0, str(tmp_path))
+    half = shadowing.half_of(shadows, 0)
+    read = load(DataConfig(name=None, path=str(shadowing.written(half, tmp_path / "half"))))
+    learned = split(shadowing.bare(method, config, "half.npz", None), read)
+    assert learned.train.fingerprint() == half.train.fingerprint()
+    assert learned.valid.fingerprint() == read.val.fingerprint() and len(learned.valid) == len(real.valid)

@@ -23,7 +23,8 @@ from raysyn.attacks import lower_bounds
 from raysyn.attacks.verdict import CONFIDENCE, Interval, Scores, clopper_pearson, verdict
 
 RELEASED, WEIGHTS, ANSWERS = "released images", "weights (never released)", "the model's answers"
-SEES = (RELEASED, WEIGHTS, ANSWERS)
+OPEN_WEIGHTS = "weights (of the release)"
+SEES = (RELEASED, WEIGHTS, OPEN_WEIGHTS, ANSWERS)
 """What an attack may look at."""
 FEWEST = 2
 """Scores of a side, of which one chooses the threshold and one is measured."""

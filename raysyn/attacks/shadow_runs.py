@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raysyn.attacks import lira, over_targets
-from raysyn.attacks.found import RELEASED, WEIGHTS, found
+from raysyn.attacks.found import OPEN_WEIGHTS, RELEASED, WEIGHTS, found
 from raysyn.attacks.gaussians import Confidences, Moments
 from raysyn.attacks.shadows import ENOUGH
 from raysyn.attacks.variants import IN, OUT, Lira, Variant
@@ -139,19 +139,35 @@ class Crowd(NamedTuple):
     """Of the training units, whom the attacked run did not learn from, or not as they are."""
 
 
+NONE_SHOWN = slice(0)
+MORE = {RELEASED: "", OPEN_WEIGHTS: ", released weights too", WEIGHTS: ", weights too"}
+"""What the name of an attack says of what it sees."""
+
+
+def looks(released: Asked, weights: Asked | None, shown: slice) -> dict[str, Asked]:
+    """What is asked, by who sees it: released images; these and those signals of the weights that are `shown` by the
+    release; and all weights, where there are others."""
+    found = {RELEASED: released}
+    if weights is None:
+        return found
+    everything = range(weights.target_NQ.shape[1])
+    for sees, some in ((OPEN_WEIGHTS, everything[shown]), (WEIGHTS, everything)):
+        if len(some) and (sees == OPEN_WEIGHTS or len(everything[shown]) < len(everything)):
+            pairs = zip(released, weights, strict=True)
+            found[sees] = Asked(*(np.concatenate((one, other[..., some]), -1) for one, other in pairs))
+    return found
+
+
 def records(
-    released: Asked, weights: Asked | None, crowd: Crowd, delta: float | None
+    released: Asked, weights: Asked | None, crowd: Crowd, delta: float | None, shown: slice = NONE_SHOWN
 ) -> tuple[list[dict[str, Any]], dict[str, Values]]:
-    """What attacks find that see the released images, and the weights beside them: on each shadow run in turn, and on
-    the attacked run itself (`found.found`). Beside that of each training image {"runs", "this_run"}: the share of
-    non-members below it, by released images, where it was learned from."""
+    """What attacks find that see the released images, and weights beside them (`looks`): on each shadow run in turn,
+    and on the attacked run itself (`found.found`). Beside that of each training image {"runs", "this_run"}: the share
+    of non-members below it, by released images, where it was learned from."""
     runs, each = len(crowd.inside_MN), dict[str, Values]()
-    both = Asked(*(np.concatenate(pair, -1) for pair in zip(released, weights, strict=True))) if weights else None
     told = []
-    for sees, asked in ((RELEASED, released), (WEIGHTS, both)):
-        if asked is None:
-            continue
-        more = ", weights too" if sees == WEIGHTS else ""
+    for sees, asked in looks(released, weights, shown).items():
+        more = MORE[sees]
         scores_MU, inside_MU = _on_each(asked, crowd)
         note = (
             "each in turn is the target, all others but one help the attacker; they learned from half of the images "

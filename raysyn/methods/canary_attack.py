@@ -154,11 +154,11 @@ def _record(
     open_weights: bool,
 ) -> dict[str, Any]:  # fmt: skip
     sees = record.WEIGHTS if name in INSIDE else record.RELEASED
+    if name == WEIGHTS and open_weights:
+        sees = record.OPEN_WEIGHTS
     made = record.found(
         f"Canaries, {name}", sees, scores_M[there_M], scores_M[~there_M], unit=whom, delta=claim.delta, note=NOTES[name]
     )
-    if name == WEIGHTS and open_weights:
-        made["sees"] = "weights (of the release)"
     # Scores of one run are not independent, and all bounds of it hold together.
     return made | {"epsilon": {"value": shown.epsilon, "confidence": CONFIDENCE, "delta": claim.delta}}
 

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from raysyn.data.counting import told_to
@@ -93,6 +95,11 @@ class Method:
     """knows(config, like, answer, images): float (N, Q), how well the weights of a finished run know each image, higher
     for those that they learned from, by each of some measures; `like` and `answer` as in `drawing`. For attacks alone.
     None where weights say no more than the images drawn from them."""
+    shown: Callable[[Any], slice] = lambda config: slice(0)
+    """shown(config): which of these measures are by weights that the release holds."""
+    held_out: Callable[[Any, Dataset], NDArray[np.bool_]] | None = None
+    """held_out(config, dataset): (N,), which training images a run sets apart to choose by, and does not learn from,
+    where the data set has none for that."""
     unmeasured: Callable[[Any], Mapping[str, Any]] = lambda config: {}
     """unmeasured(config): settings under which a run releases the same and measures as little as can be, beside those
     that all methods have; and those by which training images are the data set's own."""

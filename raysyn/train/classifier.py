@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -79,6 +80,12 @@ class Trained:
 def hold_out(images: Images, share: float, seed: int) -> tuple[Images, Images]:
     """Split `images` at random into (training, validation), at least one image each; where persons are named, and
     several, all images of one are on one side."""
+    held_N = held_out(images, share, seed)
+    return images.select(np.flatnonzero(~held_N)), images.select(np.flatnonzero(held_N))
+
+
+def held_out(images: Images, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which images those are, (N,)."""
     if len(images) < 2:
         raise ValueError(f"{len(images)} images cannot train a classifier: give at least 2")
     whose_N = np.arange(len(images)) if images.persons_N is None or images.units < 2 else images.persons_N
@@ -88,7 +95,7 @@ def hold_out(images: Images, share: float, seed: int) -> tuple[Images, Images]:
     held_N = np.isin(whose_N, order[:held])
     if held_N.sum() > 1 and (~held_N).sum() == 1:  # where one of two persons has a single image: batches need two
         held_N = ~held_N
-    return images.select(np.flatnonzero(~held_N)), images.select(np.flatnonzero(held_N))
+    return held_N
 
 
 def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed: int, device: torch.device) -> Trained:

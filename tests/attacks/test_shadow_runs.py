@@ -179,6 +179,25 @@ def test_weights_are_seen_beside_the_images() -> None:
     assert told[2]["auc"]["low"] > 0.9 > told[0]["auc"]["value"]
 
 
+def test_weights_that_are_released_are_told_from_those_that_are_not() -> None:
+    """Of two measures the first sees who was in, the second sees nothing."""
+    given, crowd = asked(ignorant, images(60), images(30, 9), 0)
+    rng = np.random.default_rng(0)
+    seen = np.concatenate((crowd.inside_MN, np.zeros((RUNS, 30), bool)), 1)[:, :, None]
+    both = np.concatenate((seen + 0.1 * rng.normal(size=seen.shape), rng.normal(size=seen.shape)), 2)
+    weights = shadow_runs.Asked(both, np.stack(((np.arange(90) < 60) * 1.0, rng.normal(size=90)), 1))
+    for shown, sees, leaks in (
+        (slice(0), ["weights (never released)"], [True]),
+        (slice(1), ["weights (of the release)", "weights (never released)"], [True, True]),
+        (slice(1, 2), ["weights (of the release)", "weights (never released)"], [False, True]),
+        (slice(2), ["weights (of the release)"], [True]),
+    ):
+        told, _ = shadow_runs.records(given, weights, crowd, None, shown)
+        assert [one["sees"] for one in told[::2]] == [RELEASED, *sees]
+        assert len({one["attack"] for one in told}) == len(told)
+        assert [one["auc"]["low"] > 0.9 for one in told[2::2]] == leaks
+
+
 @pytest.mark.parametrize("runs", [0, 4, 7])
 def test_runs_that_make_no_pairs_are_refused(runs: int) -> None:
     with pytest.raises(ValueError, match=f"shadow_runs is {runs}"):

@@ -157,6 +157,11 @@ def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Im
     return torch.cat([one.to(found[0].dtype) for one in found], 1)
 
 
+def shown(config: Config) -> slice:
+    """See `Method.shown`: of all that the network alone."""
+    return slice(denoising.LEVELS) if config.release.network else slice(0)
+
+
 def parts(config: Config, answer: Callable[[str], Any]) -> dict[str, Any]:
     """What `drawing` reads."""
     return {"finetune": {"ema": answer("finetune")["ema"]}}

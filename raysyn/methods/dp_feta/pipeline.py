@@ -36,6 +36,7 @@ from raysyn.methods.dp_feta.model import (
     frequency,
     knows,
     mechanisms,
+    shown,
     spatial,
     task_of,
 )
@@ -121,5 +122,5 @@ def run(setting: PrivateSetting) -> Report:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, drawing=drawing, audited=True,
-    judged_by=JUDGED_BY, network=NETWORK, knows=knows, mechanisms=mechanisms,
+    judged_by=JUDGED_BY, network=NETWORK, knows=knows, shown=shown, mechanisms=mechanisms,
 )  # fmt: skip

@@ -57,6 +57,11 @@ def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Im
     return resemblance(config, generator, images)
 
 
+def shown(config: Config) -> slice:
+    """See `Method.shown`: all of it is the generator's."""
+    return slice(1) if config.release.network else slice(0)
+
+
 @torch.inference_mode()
 def resemblance(config: Config, generator: Upsampler, images: Images) -> Tensor:
     """That, (N, 1): the logarithm of the kernel's mean over DRAWN images, which tells far ones apart too."""

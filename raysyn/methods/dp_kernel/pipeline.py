@@ -18,7 +18,7 @@ from raysyn.methods.class_shares import counted
 from raysyn.methods.common import PrivateSetting
 from raysyn.methods.declared import budget_of
 from raysyn.methods.dp_kernel.config import NAME, Config
-from raysyn.methods.dp_kernel.model import knows, taught, unlike
+from raysyn.methods.dp_kernel.model import knows, shown, taught, unlike
 from raysyn.methods.dp_kernel.outlook import check_memory, show_outlook
 from raysyn.methods.ends import finish, look, uncharged
 from raysyn.methods.method import Method, Prepared
@@ -84,6 +84,7 @@ def mechanisms(config: Config, like: Images, answer: Callable[[str], Any]) -> di
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, uncharged=uncharged,
-    drawing=drawing, audited=True, network=Network(("network", "classes", "synthetic", "seed"), parts), knows=knows,
+    drawing=drawing, audited=True, network=Network(("network", "classes", "synthetic", "seed"), parts),
+    knows=knows, shown=shown,
     mechanisms=mechanisms,
 )  # fmt: skip

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from raysyn.attacks.shadows import AttackConfig
 from raysyn.compute.searches import Between
 from raysyn.data.images import DataConfig, Dataset
@@ -11,7 +14,7 @@ from raysyn.methods.declared import Declared
 from raysyn.methods.machines import OnAttacked
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.resnet import ResNetConfig
-from raysyn.train.classifier import hold_out
+from raysyn.train.classifier import held_out, hold_out
 from raysyn.train.gan import GANConfig
 from raysyn.train.recipe import RecipeConfig
 from raysyn.train.students import (
@@ -114,3 +117,8 @@ def split(config: Config, dataset: Dataset) -> Real:
     if dataset.val is not None:
         return Real(dataset.train, dataset.val)
     return Real(*hold_out(dataset.train, config.valid_share, config.seed))
+
+
+def set_apart(config: Config, dataset: Dataset) -> NDArray[np.bool_]:
+    """See `Method.held_out`: what `split` holds out."""
+    return held_out(dataset.train, config.valid_share, config.seed)

@@ -26,10 +26,11 @@ from raysyn.methods.distances import attack_by_distances
 from raysyn.methods.exposed import expose
 from raysyn.methods.knowledge_recycling import drawing as drawn_by
 from raysyn.methods.knowledge_recycling import report as shown
-from raysyn.methods.knowledge_recycling.config import NAME, Config, split
+from raysyn.methods.knowledge_recycling.config import NAME, Config, set_apart, split
 from raysyn.methods.knowledge_recycling.drawing import CHOSEN, TEACHER
 from raysyn.methods.knowledge_recycling.judging import judge
 from raysyn.methods.knowledge_recycling.knowing import knows, unmeasured
+from raysyn.methods.knowledge_recycling.knowing import shown as student_shown
 from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outlook
 from raysyn.methods.knowledge_recycling.report import uncharged
 from raysyn.methods.method import Method, Prepared
@@ -210,5 +211,5 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, uncharged=uncharged,
     judged_by=("attack", "floor", "distances"), drawing=drawn_by.drawing, network=drawn_by.NETWORK,
-    knows=knows, unmeasured=unmeasured,
+    knows=knows, unmeasured=unmeasured, shown=student_shown, held_out=set_apart,
 )  # fmt: skip

@@ -27,6 +27,11 @@ def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Im
     return -doubts(discriminator, float(generator.black), images).double()
 
 
+def shown(config: Config) -> slice:
+    """See `Method.shown`: the denoiser, and no discriminator."""
+    return slice(denoising.LEVELS) if config.release.network and config.generator == "diffusion" else slice(0)
+
+
 def unmeasured(config: Config) -> dict[str, Any]:
     """See `Method.unmeasured`."""
     return {"word_vectors": None}

@@ -28,7 +28,7 @@ from raysyn.methods.misfits import FEW_STEPS, TAUGHT_BEFORE, drowned, drowned_qu
 from raysyn.methods.own_network import refuse_lessened
 from raysyn.methods.privimage.config import JUDGED_BY, NAME, Config, name_of
 from raysyn.methods.privimage.experiments import PARTS, asked, plan_of
-from raysyn.methods.privimage.knowing import knows, unmeasured
+from raysyn.methods.privimage.knowing import knows, shown, unmeasured
 from raysyn.methods.privimage.models import NETWORK, check_diffusion, drawing, has_images, new_gan, others
 from raysyn.methods.privimage.outlook import check_memory, show_outlook
 from raysyn.methods.privimage.report import (
@@ -225,5 +225,5 @@ def uncharged(config: Config) -> list[str]:
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run,
     uncharged=uncharged, drawing=drawing, audited=True,
-    judged_by=JUDGED_BY, network=NETWORK, knows=knows, unmeasured=unmeasured, mechanisms=mechanisms,
+    judged_by=JUDGED_BY, network=NETWORK, knows=knows, shown=shown, unmeasured=unmeasured, mechanisms=mechanisms,
 )  # fmt: skip
