@@ -130,7 +130,8 @@ class Tangent:
         lefts, rights, squared_N = self.pairs(images_NHWC)
         # Never 0: the last bias adds `outputs` to each square.
         each_N1 = (SHORT * weights_N / np.sqrt(squared_N))[:, None]
-        whole_NM = np.rint(lefts[0] * each_N1 / LEFT_GRID)
+        # Towards 0, so that no norm grows, not even of somebody whose many images have small weights.
+        whole_NM = np.trunc(lefts[0] * each_N1 / LEFT_GRID)
         found = [
             np.concatenate([whole_NM.T @ rights[0] / 255, whole_NM.sum(axis=0)[:, None]], axis=1).ravel() * LEFT_GRID
         ]

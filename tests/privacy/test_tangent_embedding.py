@@ -179,6 +179,14 @@ def test_trap_03_and_16_whoever_comes_or_goes_moves_the_sums_by_the_sensitivity_
         assert min(moved) == pytest.approx(sensitivity(config), rel=1e-5)
 
 
+def test_somebody_with_very_many_images_moves_the_sums_no_further() -> None:
+    """Copies, so that what rounding adds would add up; one of them a hundred thousand times."""
+    waves, images = TangentConfig().of((32, 32, 3), 0), np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3))
+    for many in (1, 1_000, 100_000, 10_000_000):
+        alone = waves.total(images.astype(np.uint8), np.array([1 / many]))
+        assert many * np.linalg.norm(alone) <= 1, many
+
+
 def test_noise_is_that_which_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is summed; chi-square at level 1e-6. An empty class is answered too."""
     monkeypatch.setattr(Tangent, "total", lambda self, images, weights: np.zeros(self.size))

@@ -154,3 +154,32 @@ def test_bad_settings_are_refused_in_one_sentence(wrong: dict[str, Any], says: s
 def test_a_network_of_nothing_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=rf"^network\.{next(iter(wrong))} is \d: give at least \d$"):
         UpsamplerConfig(**wrong)
+
+
+@pytest.mark.parametrize(("classes", "count"), [(100, 100), (47, 100), (10, 8), (7, 2), (33, 100), (10, 100)])
+def test_of_many_classes_a_step_has_several_images_of_each_that_it_has(classes: int, count: int) -> None:
+    """One alone would be nearest to its class's mean where all are alike."""
+    seen = torch.zeros(classes, dtype=torch.long)
+    for step in range(classes):
+        labels = draws(4, classes, count, 0, step)[1]
+        assert len(labels) == count and labels.bincount(minlength=classes)[labels].min() >= min(3, count)
+        seen += labels.bincount(minlength=classes)
+    assert seen.max() == seen.min() == count, "in the long run all are drawn as often"
+
+
+def test_a_hundred_classes_keep_their_variety() -> None:
+    """Two pictures to a class, left and right; batches of one image of each class came to one picture."""
+    classes, shape = 100, (8, 8, 1)
+    pictures = np.zeros((classes, 2, *shape), np.uint8)
+    for label in range(classes):
+        pictures[label, 0, label % 8, :4] = pictures[label, 1, label % 8, 4:] = 255
+    of = waves(FourierConfig(count=200, length_scales=(0.183,)), shape, 0)
+    means = np.stack([of.features(one).astype(np.float64).mean(0) for one in pictures])
+    torch.manual_seed(0)
+    made = Upsampler(UpsamplerConfig(latent=8, hidden=64, channels=8), shape, classes)
+    config = MatchConfig(iterations=300, batch_size=100, unbiased=True)
+    made.load_state_dict(fit(Alone(), made, means, Fourier(of.radians()), config, 0)["model"])
+    with torch.inference_mode():
+        labels = torch.arange(10).repeat_interleave(30)
+        drawn = made.eval()(torch.randn(300, 8), labels).reshape(10, 30, -1)
+    assert drawn.std(1).mean() > 0.02, "the pictures' own is 0.06"

@@ -9,6 +9,7 @@ from raysyn.data.images import DataConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_merf.config import Config
 from raysyn.metrics.utility import EvalConfig
+from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.embedding import EmbeddingConfig
 from raysyn.train.embedding import MatchConfig
@@ -24,7 +25,7 @@ _CPU = Config(
     tuned_on="KMNIST",
 )
 _PAPER = Config(
-    embedding=EmbeddingConfig(count_share=0.0), synthetic=60_000,
+    embedding=EmbeddingConfig(count_share=0.0), synthetic=60_000, network=UpsamplerConfig(latent=5),
     tuned_on="the data sets of the paper, by its authors", made_for=60_000,
 )  # fmt: skip
 
@@ -32,14 +33,15 @@ PRESETS: dict[str, Config] = {
     "quick": replace(
         _CPU, features=FourierConfig(count=2_000, length_scales=(0.183,)),
         training=MatchConfig(iterations=600, unbiased=True),
-        synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), audit=NO_AUDIT,
+        synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), audit=NO_AUDIT, tuned_on="KMNIST, digits",
     ),
     **{f"cpu-{name}": replace(_CPU, data=DataConfig(name=name)) for name in _SETS},
     **{
         f"paper-{name}-eps{epsilon}": replace(
-            _PAPER, data=DataConfig(name=name), budget=Budget(epsilon=epsilon, delta=1e-5, accountant="rdp")
+            _PAPER, data=DataConfig(name=name), budget=Budget(epsilon=epsilon, delta=1e-5, accountant="rdp"),
+            features=FourierConfig(length_scales=(scale,)),
         )
-        for name in _SETS
+        for name, scale in zip(_SETS, (0.366, 0.4025), strict=True)
         for epsilon in (1, 10)
     },
 }  # fmt: skip
