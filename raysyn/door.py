@@ -165,7 +165,10 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
     from raysyn.verbs import connect as join
 
     with ExitStack() as stack:
-        console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
+        said = io.StringIO()
+        console = stack.enter_context(Console(said) if quiet else Console())
+        if quiet:
+            stack.callback(_warn, said)
         with cli.explained():
             made_by = more_images.source(as_typed(run))
             plain, place = more_images.default(made_by), () if out is None else (("out", out),)

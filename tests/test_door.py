@@ -300,6 +300,9 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pyte
         raysyn.load(str(tmp_path / "run"))
     with pytest.warns(UserWarning, match="^central images would be mostly noise: each is made of about 20 images"):
         assert raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY).out == str(tmp_path / "run")
+    few = {"sampler": {"steps": 8}, "sampler_fid": {"name": "edm", "steps": 4}}
+    with pytest.warns(UserWarning, match=r"^sampler_fid\.steps is 4, of which edm overshoots and draws rubbish"):
+        raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY | few)
     assert capsys.readouterr().out == "", "quiet"
 
 

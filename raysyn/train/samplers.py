@@ -73,6 +73,22 @@ class SamplerConfig:
             )
 
 
+FEWEST_OF_EDM = 5
+"""Steps with which its images teach (quick digits, 8 of dpmpp: 89 %): 2 to 4 of these long steps overshoot, and 50 to
+78 % of test images are told right by what was drawn, 5 reach 86, 6 88. One is a plain denoising, as of the others, of
+which 2 are soft and not wrong."""
+
+
+def doubt(config: SamplerConfig, field: str = "sampler") -> str | None:
+    """The sentence on a sampler that draws rubbish; `field` is what its flags begin with."""
+    if config.name != "edm" or not 1 < config.steps < FEWEST_OF_EDM:
+        return None
+    return (
+        f"{field}.steps is {config.steps}, of which edm overshoots and draws rubbish: give at least {FEWEST_OF_EDM}, "
+        f"or --{field.replace('_', '-')}.name dpmpp"
+    )
+
+
 def network_calls(config: SamplerConfig) -> int:
     """Network evaluations per image; guidance asks twice, and EDM's Heun steps ask twice but for the last."""
     calls = 2 * config.steps - 1 if config.name == "edm" else config.steps
