@@ -21,7 +21,8 @@ from raysyn.compute.doorway import Compute, Show, machines_of
 from raysyn.data.images import Images
 from raysyn.keywords import flat, once, words_of
 from raysyn.methods.catalogue import Entry, find
-from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.folder import REPORT_HTML, REPORT_JSON
+from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import as_typed, read_bytes, under
 from raysyn.screen import cli
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from raysyn.own_data import Picked
 
 RELEASE = ("release/synthetic.parquet", "release/samples.png", "release/certificate.json")
+OF_TOOLS = {
+    "leaderboard": {"table": "internal/table.html", "csv": "internal/table.csv", "runs": "internal/runs"},
+    "lira": {"report": REPORT_HTML},
+}
+"""What those that make no images leave, all of which stays inside."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,21 @@ class Result:
             return False
 
     @property
+    def _made_by(self) -> str | None:
+        """The first word of its command; None where there is no run."""
+        try:
+            return str(self._json(RUN_JSON)["method"])
+        except ValueError:
+            return None
+
+    @property
     def paths(self) -> dict[str, str]:
         """Where things are: release, images, samples, certificate (these may leave); report, which stays inside, and
-        which images that were drawn anew do not have."""
-        files = {"images": RELEASE[0], "samples": RELEASE[1], "certificate": RELEASE[2], "release": "release"}
-        files |= {} if self._drawn_anew else {"report": "internal/report.html"}
+        which images that were drawn anew do not have. Of a leaderboard its table, csv and the folder of its runs, of
+        lira its report, which stay inside."""
+        if (files := OF_TOOLS.get(self._made_by or "")) is None:
+            files = {"images": RELEASE[0], "samples": RELEASE[1], "certificate": RELEASE[2], "release": "release"}
+            files |= {} if self._drawn_anew else {"report": REPORT_HTML}
         return {name: under(self.out, *file.split("/")) for name, file in files.items()}
 
     def as_frame(self) -> Any:
@@ -87,7 +103,10 @@ class Result:
         try:
             return read_bytes(self.out, name)
         except FileNotFoundError as error:
-            raise ValueError(f"out is {self.out}, which holds no {name}: name the folder of a finished run") from error
+            mend = "name the folder of a finished run"
+            if name != RUN_JSON and self._made_by == "leaderboard":
+                mend = f"it is a leaderboard's: name one of its runs, which lie in {self.paths['runs']}"
+            raise ValueError(f"out is {self.out}, which holds no {name}: {mend}") from error
 
 
 def load(out: str) -> Result:

@@ -291,6 +291,22 @@ def test_a_run_is_named_by_its_path_or_by_what_made_it(
     capsys.readouterr()
 
 
+def test_a_leaderboard_has_a_table_and_runs(tmp_path: Path) -> None:
+    few = {"methods": ("noisy_means",), "epsilons": (10,), "seeds": (0,), "judges": {"classifiers": ()}}
+    more = "--eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0 --eval.distances 0 --data.limit 300"
+    board = raysyn.run("leaderboard", out=tmp_path, more=(more,), on={"address": "here"}, quiet=True, **few)
+    assert {name: Path(place).exists() for name, place in board.paths.items()} == dict.fromkeys(
+        ("table", "csv", "runs"), True
+    )
+    for asked in (lambda: board.report, lambda: board.images, lambda: raysyn.load(str(tmp_path))):
+        with pytest.raises(
+            ValueError, match=r"it is a leaderboard's: name one of its runs, which lie in .*/internal/runs$"
+        ):
+            asked()
+    (folder,) = Path(board.paths["runs"]).iterdir()
+    assert raysyn.load(str(folder)).report["method"] == "noisy_means"
+
+
 def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planned = raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY | {"quiet": False})
     assert "Plan for digits" in capsys.readouterr().out and not (tmp_path / "run").exists()
