@@ -42,7 +42,8 @@ class SamplerConfig:
     Heun, two."""
     steps: int = 8
     """Noise levels to pass. Published: edm and ddim with 1000, 250 or 50. Drawn from networks trained with DP by 8 of
-    dpmpp, images taught as much as by its 20, or by 199 calls of edm or more (benchmarks/sampling.py)."""
+    dpmpp, images taught as much as by its 20, or by 199 calls of edm or more (benchmarks/sampling.py). 2 to 4 of edm
+    draw rubbish."""
     guidance: float = 0.0
     """w in (1 + w) conditional - w unconditional; anything but 0 doubles the network calls."""
     sigma_min: float = 0.002
