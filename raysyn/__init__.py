@@ -13,6 +13,7 @@ raysyn.catalogue()                                           what `run` knows: {
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
@@ -39,9 +40,15 @@ __all__ += ["catalogue", "check", "connect", "draw", "load", "run"]
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'raysyn' has no attribute {name!r}")
+        raise AttributeError(f"module 'raysyn' has no attribute {name!r}{_called(name)}")
     home, _, called = _HOMES[name].partition(":")
     return getattr(import_module(home), called or name)
+
+
+def _called(name: str) -> str:
+    """How a method is called, where that is one's name; importing all of them to know it would take long."""
+    method = not name.startswith("_") and (Path(__file__).parent / "methods" / name / "presets.py").exists()
+    return f": call raysyn.run({name!r}, preset=...)" if method else ""
 
 
 def __dir__() -> list[str]:

@@ -86,7 +86,7 @@ def attacked(run: str, data: str | None, trust: str | None = None) -> Attacked:
             f"run is {run}, made by raysyn {about['raysyn']}, and this is {version()}: attack with that one"
         )
     if about["config"].get("method_source") != source_of(method.run).get("method_source"):
-        raise ValueError(f"run is {run}, made by another version of {name}: attack with that one")
+        raise ValueError(f"run is {run}, made by other code of {name}, whose package has changed: attack with that")
     if preset not in entry.presets():
         raise ValueError(f"run is {run}, of the preset {preset}, which {name} does not have here")
     config = restored(entry.presets()[preset], report["config"])

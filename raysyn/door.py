@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import io
 import json
-import typing
+import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from raysyn.compute.doorway import Compute, Show, machines_of
 from raysyn.data.images import Images
+from raysyn.keywords import flat, once, words_of
 from raysyn.methods.catalogue import Entry, find
-from raysyn.runs.folder import REPORT_JSON
+from raysyn.runs.folder import REPORT_HTML, REPORT_JSON
+from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import as_typed, read_bytes, under
 from raysyn.screen import cli
 
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
     from raysyn.own_data import Picked
 
 RELEASE = ("release/synthetic.parquet", "release/samples.png", "release/certificate.json")
+OF_TOOLS = {
+    "leaderboard": {"table": "internal/table.html", "csv": "internal/table.csv", "runs": "internal/runs"},
+    "lira": {"report": REPORT_HTML},
+}
+"""What those that make no images leave, all of which stays inside."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +72,21 @@ class Result:
             return False
 
     @property
+    def _made_by(self) -> str | None:
+        """The first word of its command; None where there is no run."""
+        try:
+            return str(self._json(RUN_JSON)["method"])
+        except ValueError:
+            return None
+
+    @property
     def paths(self) -> dict[str, str]:
         """Where things are: release, images, samples, certificate (these may leave); report, which stays inside, and
-        which images that were drawn anew do not have."""
-        files = {"images": RELEASE[0], "samples": RELEASE[1], "certificate": RELEASE[2], "release": "release"}
-        files |= {} if self._drawn_anew else {"report": "internal/report.html"}
+        which images that were drawn anew do not have. Of a leaderboard its table, csv and the folder of its runs, of
+        lira its report, which stay inside."""
+        if (files := OF_TOOLS.get(self._made_by or "")) is None:
+            files = {"images": RELEASE[0], "samples": RELEASE[1], "certificate": RELEASE[2], "release": "release"}
+            files |= {} if self._drawn_anew else {"report": REPORT_HTML}
         return {name: under(self.out, *file.split("/")) for name, file in files.items()}
 
     def as_frame(self) -> Any:
@@ -86,7 +103,10 @@ class Result:
         try:
             return read_bytes(self.out, name)
         except FileNotFoundError as error:
-            raise ValueError(f"out is {self.out}, which holds no {name}: name the folder of a finished run") from error
+            mend = "name the folder of a finished run"
+            if name != RUN_JSON and self._made_by == "leaderboard":
+                mend = f"it is a leaderboard's: name one of its runs, which lie in {self.paths['runs']}"
+            raise ValueError(f"out is {self.out}, which holds no {name}: {mend}") from error
 
 
 def load(out: str) -> Result:
@@ -119,10 +139,10 @@ def run(
     if not isinstance(preset, str) or preset.startswith("-"):
         raise ValueError(f"preset is {preset}: give one of {', '.join(entry.presets())}")
     own: dict[str, Any] = {"out": out, "budget.epsilon": epsilon, "budget.delta": delta}
-    own |= dict(_flat({"data": data if data is None or isinstance(data, Mapping) else _place(str(data))}))
-    given = _once([*((name, value) for name, value in own.items() if value is not None), *_flat(flags)])
+    own |= dict(flat({"data": _place(data)}))
+    given = once([*((name, value) for name, value in own.items() if value is not None), *flat(flags)])
     presets, machines = entry.presets(), entry.machines()
-    words = _words(given, presets.get(preset), machines)
+    words = words_of(given, presets.get(preset), machines)
     command = cli.read(presets, [preset, *words], machines=machines, prog=f"raysyn {method}", seal=entry.seal)
     return _made(entry, command, quiet)
 
@@ -146,10 +166,10 @@ def auto(
     from raysyn import own_data
 
     own: dict[str, Any] = {"epsilon": epsilon, "minutes": minutes, "delta": delta, "out": out}
-    given = _once([*((name, value) for name, value in own.items() if value is not None), *_flat(flags)])
+    given = once([*((name, value) for name, value in own.items() if value is not None), *flat(flags)])
     default = own_data.default(source := as_typed(source))
     with cli.explained():
-        picked = own_data.pick(source, _words(given, default.config, default.on))
+        picked = own_data.pick(source, words_of(given, default.config, default.on))
     return _made(picked.entry, picked.command, quiet, picked)
 
 
@@ -164,11 +184,14 @@ def draw(run: str, *, out: str, quiet: bool = False, **flags: Any) -> Result:
     from raysyn.verbs import connect as join
 
     with ExitStack() as stack:
-        console = stack.enter_context(Console(io.StringIO()) if quiet else Console())
+        said = io.StringIO()
+        console = stack.enter_context(Console(said) if quiet else Console())
+        if quiet:
+            stack.callback(_warn, said)
         with cli.explained():
             made_by = more_images.source(as_typed(run))
             plain, place = more_images.default(made_by), () if out is None else (("out", out),)
-            given = more_images.read(made_by, _words(_once([*_flat(flags), *place]), plain, plain.on))
+            given = more_images.read(made_by, words_of(once([*flat(flags), *place]), plain, plain.on))
             begun = more_images.begin(made_by, given, console, join, stack)
         more_images.draw(begun)
     return Result(given.out)
@@ -220,6 +243,10 @@ def connect(
     from raysyn.compute.doorway import silent
     from raysyn.on_ray import cluster
 
+    if "on" in on:
+        raise ValueError(
+            f"on is {on['on']!r}: connect has the flags of --on.* itself, as in connect('here', workers=2)"
+        )
     with cluster.connect(machines_of({"address": address, **on}), storage, show or silent) as compute:
         yield compute
 
@@ -231,68 +258,15 @@ def _warn(said: io.StringIO) -> None:
             warnings.warn(line.removeprefix("WARNING: "), stacklevel=1)
 
 
-def _place(data: str) -> dict[str, str]:
-    """`data` as the flag that it would be: a name that is known, else a path."""
+def _place(data: Any) -> Mapping[str, Any] | None:
+    """`data` as the flags that it would be: a name that is known, else a path; ValueError for what is no place."""
     from raysyn.data.sources import NAMES
 
-    return {"name": data} if data in NAMES else {"path": data}
-
-
-def _flat(flags: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted flag, value) of nested mappings."""
-    for name, value in flags.items():
-        name = prefix + name.replace("_", "-")
-        if isinstance(value, Mapping):
-            yield from _flat(value, name + ".")
-        else:
-            yield name, value
-
-
-def _once(flags: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """{flag: value}; ValueError for one that is given by two names, of which one would be lost."""
-    found: dict[str, Any] = {}
-    for name, value in flags:
-        if name in found:
-            raise ValueError(f"{name} is given twice: say it once")
-        found[name] = value
-    return found
-
-
-def _words(flags: Mapping[str, Any], config: Any, machines: Any) -> list[str]:
-    """The command line that says the same, so that it is read, and refused, alike."""
-    words: list[str] = []
-    for name, value in flags.items():
-        value = value.item() if getattr(value, "shape", None) == () else value  # a number of NumPy's or PyTorch's
-        if isinstance(value, bool) and _is_switch(name, config, machines):
-            group, _, last = name.rpartition(".")
-            words.append(f"--{group}{'.' if group else ''}{'' if value else 'no-'}{last}")
-        elif isinstance(value, (list, tuple)) and _adds(name, config, machines):
-            words += [f"--{name}={one}" for one in value]
-        elif isinstance(value, (list, tuple)):
-            words += [f"--{name}", *map(str, value)]
-        else:
-            words.append(f"--{name}={value}")
-    return words
-
-
-def _is_switch(name: str, config: Any, machines: Any) -> bool:
-    """Whether the flag is said as --name or --no-name: a plain bool, not one of three answers."""
-    home, last = _home(name, config, machines)
-    return last in ("dry_run", "seal") if home is None else typing.get_type_hints(home)[last] is bool
-
-
-def _adds(name: str, config: Any, machines: Any) -> bool:
-    """Whether each value is said with the flag before it."""
-    home, last = _home(name, config, machines)
-    return home is not None and any(field.name == last and field.metadata.get("adds") for field in fields(home))
-
-
-def _home(name: str, config: Any, machines: Any) -> tuple[Any, str]:
-    """The dataclass that has the flag's field, None where none has, and the field's name."""
-    on, config = name.startswith("on."), machines if name.startswith("on.") else config
-    *groups, last = name.removeprefix("on.").replace("-", "_").split(".") if on else name.replace("-", "_").split(".")
-    for group in groups:
-        config = getattr(config, group, None)
-    if not is_dataclass(config) or last not in {field.name for field in fields(config)}:
-        return None, last
-    return type(config), last
+    if data is None or isinstance(data, Mapping):
+        return data
+    if not isinstance(data, str | os.PathLike | Result):
+        raise ValueError(
+            f"data is a {type(data).__name__}: give a path, the name of a data set, or its flags by their names, as in "
+            "data={'path': ...}"
+        )
+    return {"name": data} if data in NAMES else {"path": str(data)}

@@ -124,7 +124,9 @@ def source(run: str) -> Source:
         _refuse_refuted(run, run)
         method, preset = _made_by(run, about)
         if about["config"].get("method_source") != source_of(method.run).get("method_source"):
-            raise ValueError(f"run is {run}, made by another version of {about['method']}: draw with that one")
+            raise ValueError(
+                f"run is {run}, made by other code of {about['method']}, whose package has changed: draw with that"
+            )
         _refuse_another_certificate(run, about, signed)
         # Where the private images lie says nothing about what is drawn.
         config = restored(preset, about["config"], but="data.")

@@ -31,7 +31,7 @@ from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
 from raysyn.screen.flags import assigned, flags_of
-from raysyn.train.samplers import SamplerConfig
+from raysyn.train.samplers import SamplerConfig, doubt
 
 __all__ = ["Begun", "Flags", "Source", "begin", "draw", "labels", "read", "source"]
 NAME = "draw"
@@ -156,6 +156,8 @@ def draw(begun: Begun) -> None:
     """Draw, and write the release with the run's certificate."""
     made_by, given, folder, console = begun.made_by, begun.given, begun.folder, begun.console
     facts = made_by.signed["public_facts"]
+    if given.sampler is not None and (told := doubt(given.sampler)) is not None:
+        console.say(f"WARNING: {told}.")
     console.begin(["synthesise"])
     names = made_by.like.class_names
     images = drawn(begun.compute, folder, console, begun.drawing, begun.labels_N, given.seed, names)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 
 import raysyn
 from raysyn import command, door
+from raysyn.keywords import flat, once, words_of
 from raysyn.methods import catalogue
 from raysyn.report.release import read_images
 from raysyn.screen import cli
@@ -89,7 +92,7 @@ def read(method: str = "dp_feta", preset: str = "quick", **given: Any) -> Any:
     """The command that `run` makes of these keywords."""
     entry = raysyn.catalogue()[method]
     presets, machines = entry.presets(), entry.machines()
-    words = door._words(door._once(door._flat(given)), presets[preset], machines)
+    words = words_of(once(flat(given)), presets[preset], machines)
     return cli.read(presets, [preset, *words], machines=machines, prog="raysyn", seal=entry.seal)
 
 
@@ -144,7 +147,7 @@ def test_flags_that_add_up_keep_every_value_whatever_it_begins_with() -> None:
     more, vary = ("--data.no-labels", "--synthetic 90"), ("--central.count 0 10", "--private --no-private")
     entry = catalogue.find("leaderboard")
     presets, machines = entry.presets(), entry.machines()
-    words = door._words({"more": more, "vary": vary, "methods": ["dp_feta"], "columns": ()}, presets["quick"], machines)
+    words = words_of({"more": more, "vary": vary, "methods": ["dp_feta"], "columns": ()}, presets["quick"], machines)
     found = cli.read(presets, ["quick", *words], machines=machines, prog="raysyn leaderboard").config
     assert (found.more, found.vary, found.methods, found.columns) == (more, vary, ("dp_feta",), ())
 
@@ -174,10 +177,50 @@ def test_what_is_said_twice_or_is_no_group_is_refused() -> None:
         raysyn.run("dp_feta", epsilon=5, **{"budget.epsilon": 4})
     with pytest.raises(ValueError, match=r"^finetune\.batch-size is given twice: say it once$"):
         raysyn.run("dp_feta", finetune={"batch_size": 4}, **{"finetune.batch-size": 5})
-    with pytest.raises(ValueError, match=r"^--budget is no flag of raysyn dp_feta quick"):
-        raysyn.run("dp_feta", epsilon=5, budget=5)
     with pytest.raises(ValueError, match=r"^on\.wokers is no flag"), raysyn.connect("here", wokers=2):
         pass
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"on": "here"}, "on is 'here': give its flags by their names, as in on={'address': 'here'}, or leave it out"),
+        ({"on": 2}, "on is 2: give its flags by their names, as in on={'address': ...}, or leave it out"),
+        ({"on": None}, "on is None: give its flags by their names, as in on={'address': ...}, or leave it out"),
+        ({"on": {"sgd": "loop"}}, "on.sgd is 'loop': give its flags by their names, as in on.sgd={'engine': ...}, or"),
+        ({"epsilon": 5, "budget": 5}, "budget is 5: give its flags by their names, as in budget={'epsilon': ...}, or"),
+        ({"finetune": [3]}, "finetune is a list: give its flags by their names, as in finetune={'"),
+        (
+            {"data": np.zeros((3, 8, 8))},
+            "data is a ndarray: give a path, the name of a data set, or its flags by their",
+        ),
+        (
+            {"data": ["a.png"]},
+            "data is a list: give a path, the name of a data set, or its flags by their names, as in",
+        ),
+    ],
+)
+def test_one_value_for_a_group_of_flags_is_told_as_that(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
+        raysyn.run("dp_feta", quiet=True, **given)
+
+
+def test_on_is_told_alike_in_every_function() -> None:
+    sentence = r"^on is 'here': give its flags by their names, as in on=\{'address': 'here'\}, or leave it out$"
+    for call in (partial(raysyn.auto, "digits"), partial(raysyn.attack, "run"), partial(raysyn.run, "dp_feta")):
+        with pytest.raises(ValueError, match=sentence):
+            call(on="here")
+    told = r"^on is 'here': connect has the flags of --on.* itself, as in connect\('here', workers=2\)$"
+    with pytest.raises(ValueError, match=told), raysyn.connect(on="here"):
+        pass
+
+
+def test_a_method_by_its_own_name_leads_to_run() -> None:
+    with pytest.raises(
+        AttributeError, match=r"^module 'raysyn' has no attribute 'dp_merf': call raysyn.run\('dp_merf'"
+    ):
+        _ = raysyn.dp_merf
+    assert not hasattr(raysyn, "__wrapped__")
 
 
 def test_importing_raysyn_imports_neither_torch_nor_ray_and_names_what_it_has() -> None:
@@ -248,6 +291,22 @@ def test_a_run_is_named_by_its_path_or_by_what_made_it(
     capsys.readouterr()
 
 
+def test_a_leaderboard_has_a_table_and_runs(tmp_path: Path) -> None:
+    few = {"methods": ("noisy_means",), "epsilons": (10,), "seeds": (0,), "judges": {"classifiers": ()}}
+    more = "--eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0 --eval.distances 0 --data.limit 300"
+    board = raysyn.run("leaderboard", out=tmp_path, more=(more,), on={"address": "here"}, quiet=True, **few)
+    assert {name: Path(place).exists() for name, place in board.paths.items()} == dict.fromkeys(
+        ("table", "csv", "runs"), True
+    )
+    for asked in (lambda: board.report, lambda: board.images, lambda: raysyn.load(str(tmp_path))):
+        with pytest.raises(
+            ValueError, match=r"it is a leaderboard's: name one of its runs, which lie in .*/internal/runs$"
+        ):
+            asked()
+    (folder,) = Path(board.paths["runs"]).iterdir()
+    assert raysyn.load(str(folder)).report["method"] == "noisy_means"
+
+
 def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planned = raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY | {"quiet": False})
     assert "Plan for digits" in capsys.readouterr().out and not (tmp_path / "run").exists()
@@ -257,6 +316,9 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pyte
         raysyn.load(str(tmp_path / "run"))
     with pytest.warns(UserWarning, match="^central images would be mostly noise: each is made of about 20 images"):
         assert raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY).out == str(tmp_path / "run")
+    few = {"sampler": {"steps": 8}, "sampler_fid": {"name": "edm", "steps": 4}}
+    with pytest.warns(UserWarning, match=r"^sampler_fid\.steps is 4, of which edm overshoots and draws rubbish"):
+        raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **TINY | few)
     assert capsys.readouterr().out == "", "quiet"
 
 

@@ -63,7 +63,7 @@ def finished(small_chunks: None, tmp_path_factory: pytest.TempPathFactory) -> Pa
     raysyn.run(
         "dp_feta", data={"path": source, "test_share": 0.2}, epsilon=8, out=str(place / "run"), synthetic=40, seed=3,
         network={"width": 8, "multipliers": (1,), "patch": 2}, central={"count": 10}, warmup={"iterations": 3},
-        finetune={"batch_size": 32, "epochs": 1}, sampler={"name": "edm", "steps": 2, "churn": 40.0},
+        finetune={"batch_size": 32, "epochs": 1}, sampler={"name": "edm", "steps": 5, "churn": 40.0},
         release={"network": True}, quiet=True, seal=True, on={"address": "here"},
         eval={"classifiers": (), "feature_epochs": 0},
     )  # fmt: skip
@@ -116,11 +116,11 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
     chosen = ("digit 7", "digit 3")
     drawn = raysyn.draw(
         str(finished), out=str(tmp_path / "some"), synthetic=30, classes=chosen, shares=(1, 2), seed=4,
-        sampler={"steps": 3, "guidance": 0.5}, chosen_among="3 guidances", quiet=True, on={"address": "here"},
+        sampler={"steps": 6, "guidance": 0.5}, chosen_among="3 guidances", quiet=True, on={"address": "here"},
     )  # fmt: skip
     assert np.bincount(drawn.images.labels_N, minlength=10).tolist() == [0, 0, 0, 20, 0, 0, 0, 10, 0, 0]
     settings = drawn.certificate["drawn_anew"]["settings"]
-    for part in ("synthetic=30", "classes=('digit 7', 'digit 3')", "shares=(1.0, 2.0)", "seed=4", "sampler.steps=3"):
+    for part in ("synthetic=30", "classes=('digit 7', 'digit 3')", "shares=(1.0, 2.0)", "seed=4", "sampler.steps=6"):
         assert part in settings
     told = drawn.certificate["uncharged_choices"]
     assert any("3 guidances" in choice for choice in told) and choices.BY_HAND in told
@@ -130,6 +130,9 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
     )
     np.testing.assert_array_equal(same.images_NHWC, images_of(finished).images_NHWC)
     assert (other.images_NHWC != same.images_NHWC).any(), "guidance makes other images"
+    few = {"sampler": {"name": "edm", "steps": 2}, "synthetic": 10}
+    with pytest.warns(UserWarning, match=r"^sampler\.steps is 2, of which edm overshoots and draws rubbish"):
+        raysyn.draw(str(finished), out=str(tmp_path / "few"), quiet=True, on={"address": "here"}, **few)
 
 
 @pytest.mark.parametrize(

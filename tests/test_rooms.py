@@ -44,7 +44,18 @@ ARROWS: dict[str, set[str]] = {
 }
 # The public door and the command: files that lie at the top.
 DOOR = {
-    *("__init__", "__main__", "command", "door", "draw_source", "looking", "more_images", "own_data", "preparing"),
+    *(
+        "__init__",
+        "__main__",
+        "command",
+        "door",
+        "draw_source",
+        "keywords",
+        "looking",
+        "more_images",
+        "own_data",
+        "preparing",
+    ),
     *("attacked_run", "attacking", "audit_run", "audit_source", "audit_table", "auditing", "verbs", "verify"),
 }
 ONE_ROOM_ONLY = {"ray": "on_ray"}

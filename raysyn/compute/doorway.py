@@ -66,11 +66,20 @@ class Machines:
 
 def machines_of(on: Mapping[str, Any]) -> Machines:
     """Those that a mapping of the flags of --on.* asks for; ValueError, in one sentence, for one that is none."""
-    given = {name.replace("-", "_"): value for name, value in on.items()}
     known = [field.name for field in fields(Machines)]
+    if not isinstance(on, Mapping):
+        raise ValueError(in_a_mapping("on", on, known))
+    given = {name.replace("-", "_"): value for name, value in on.items()}
     if unknown := sorted(set(given) - set(known)):
         raise ValueError(f"on.{unknown[0]} is no flag: there are {', '.join(known)}")
     return Machines(**given)
+
+
+def in_a_mapping(name: str, value: Any, known: Sequence[str]) -> str:
+    """The sentence for one value where a group of flags has several: on='here' for on={'address': 'here'}, say."""
+    example = f"{known[0]!r}: {value!r}" if name == "on" and isinstance(value, str) else f"{known[0]!r}: ..."
+    said = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    return f"{name} is {said}: give its flags by their names, as in {name}={{{example}}}, or leave it out"
 
 
 class Compute(ABC):

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from raysyn.data.listing import below, entries_of, is_beside, is_hidden, listed
@@ -27,6 +28,8 @@ TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx")
 AT_AN_END = re.compile("^({0})|({0})$".format("|".join(sorted(USUAL_NAMES, key=len, reverse=True))))
 """A split at the beginning or end of a name in small letters."""
 NO_LETTERS = re.compile(r"[\W\d_]+")
+AT_MOST = 3
+"""Folders in a message."""
 NESTED = 3
 """How deep a folder train/ is looked for where it is not there."""
 
@@ -155,14 +158,12 @@ def _refuse_other_layouts(
     path: str, label: str, entries: Sequence[os.DirEntry[str]], folders: Sequence[str], by_class: bool
 ) -> None:
     """ValueError where the splits lie deeper, labels seem to be in a file, or there are no class folders."""
-    for deeper in _with_train(path, NESTED):
-        raise ValueError(f"{label} has no folder train/, but {os.path.relpath(deeper, path)}/ has: give {deeper!r}")
-    for name in folders:
-        for kind, endings in (("Parquet", PARQUET), (".tar", (".tar",))):
-            if files_of(inside := Path(path, name), endings):
-                raise ValueError(
-                    f"{label} has {kind} files in {legible(name)}/, and none in itself: give {str(inside)!r}"
-                )
+    if deeper := list(islice(_with_train(path, NESTED), AT_MOST + 1)):
+        have = "has" if len(deeper) == 1 else "have"
+        raise ValueError(f"{label} has no folder train/, but {_some(path, deeper)} {have}: {_give(deeper)}")
+    for kind, endings in (("Parquet", PARQUET), (".tar", (".tar",))):
+        if inside := [there for name in folders if files_of(Path(there := os.path.join(path, name)), endings)]:
+            raise ValueError(f"{label} has {kind} files in {_some(path, inside)}, and none in itself: {_give(inside)}")
     _refuse_near_splits(label, folders, by_class)
     if not by_class:
         return
@@ -186,6 +187,17 @@ def _refuse_other_layouts(
             f"{label} has no folders in it; it needs train/ and test/ with a folder of images per class, or such class "
             "folders alone"
         )
+
+
+def _some(path: str, places: Sequence[str]) -> str:
+    """The first of these folders, as they lie in `path`."""
+    told = [f"{legible(os.path.relpath(place, path))}/" for place in places[:AT_MOST]]
+    return f"{', '.join(told)} and others" if len(places) > AT_MOST else listed(told)
+
+
+def _give(places: Sequence[str]) -> str:
+    several = "one of them, as in " if len(places) > 1 else ""
+    return f"give {several}{places[0]!r}"
 
 
 def reads(source: str, path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from raysyn.data.reading import Broken
@@ -19,11 +20,16 @@ FILLED = 128
 """What a decoder makes of pixels that are not there."""
 MORE = bytes(range(1, 128))
 """Data that an image would go on with, if it had not ended."""
+PROGRESSIVE, SCAN = b"\xff\xc2", b"\xff\xda"
+COEFFICIENTS = 64
+"""Of a block of pixels, each to its last bit, are what the scans of a whole progressive image send in parts."""
 
 
 def check_whole(image: Picture, file: BinaryIO) -> None:
     """Broken for a loaded image whose `file` ends before it does; cameras may write more behind the image."""
-    if image.format in ("JPEG", "MPO") and (_lacks_end(file) or _is_filled(image, file)):
+    if image.format in ("JPEG", "MPO") and (
+        _lacks_end(file) or _is_filled(image, file) or ("progressive" in image.info and _lacks_scans(_all_of(file)))
+    ):
         raise Broken("it is JPEG that is cut off: bring it anew")
 
 
@@ -39,7 +45,9 @@ def _is_filled(image: Picture, file: BinaryIO) -> bool:
     from PIL import ImageChops
     from PIL.JpegImagePlugin import JpegImageFile
 
-    if image.getpixel((image.width - 1, image.height - 1)) not in (FILLED, (FILLED,) * 3):
+    # A progressive one has a rough pixel there, whatever is missing.
+    last = image.getpixel((image.width - 1, image.height - 1))
+    if "progressive" not in image.info and last not in (FILLED, (FILLED,) * 3):
         return False
     content = _all_of(file)
     end = _end_of(content)
@@ -52,11 +60,38 @@ def _all_of(file: BinaryIO) -> bytes:
     return file.read()
 
 
+def _lacks_scans(content: bytes) -> bool:
+    """Whether a progressive image was ended between two of its scans: it is whole, and coarse, to a decoder."""
+    missing: dict[int, list[int]] = {}
+    for name, inside in _segments(content):
+        if name == PROGRESSIVE:
+            missing = {component: [1] * COEFFICIENTS for component in inside[6::3]}
+        elif name == SCAN and inside and len(inside) >= 4 + 2 * inside[0]:
+            first, last, bits = inside[1 + 2 * inside[0] :][:3]
+            for component in inside[1 : 1 + 2 * inside[0] : 2]:
+                for at in range(first, min(last + 1, COEFFICIENTS)):
+                    # How many of its last bits are left for a later scan.
+                    missing.get(component, [0] * COEFFICIENTS)[at] = bits & 15
+    return any(any(bits) for bits in missing.values())
+
+
 def _end_of(content: bytes) -> int | None:
     """Where the first image of a file ends; those within what describes it, such as previews, are passed over."""
     at = 0
     while found := MARKER.search(content, at):
         if found[0] == END:
             return found.start()
-        at = found.end() + max(2, int.from_bytes(content[found.end() : found.end() + 2]))
+        at = found.end() + _length(content, found.end())
     return None
+
+
+def _segments(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(marker, what follows its length) up to the end of the first image."""
+    at = 0
+    while (found := MARKER.search(content, at)) and found[0] != END:
+        at = found.end() + _length(content, found.end())
+        yield found[0], content[found.end() + 2 : at]
+
+
+def _length(content: bytes, at: int) -> int:
+    return max(2, int.from_bytes(content[at : at + 2]))

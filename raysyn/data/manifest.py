@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from raysyn.data.listing import BESIDE, is_hidden
-from raysyn.data.names import legible
+from raysyn.data.names import legible, there_are
 from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.several import Several, mend
@@ -166,7 +166,7 @@ def _delimiter(said: re.Match[str] | None, head: str) -> str:
 
 
 def _column(fields: list[str], label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:
-    has = f"it has {', '.join(fields) or 'none'}"
+    has = f"it has {there_are(fields, given)}"
     if given is not None and given not in fields:
         raise ValueError(f"{label} lacks the column that {group}{what}_column={given!r} names; {has}")
     if (name := given or usual_name(fields, usual)) is not None:

@@ -9,10 +9,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 CONTROL = ("Cc", "Zl", "Zp")
 """Unicode's categories of line breaks, tabs and other control characters."""
+AT_MOST = 12
+"""Names of columns in a message."""
 NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]*)?")
 
 
@@ -28,6 +31,15 @@ def legible(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # halves of a character that came from no file name
         return text.encode("utf-8", "backslashreplace").decode()
+
+
+def there_are(names: Iterable[str], asked: str | None = None) -> str:
+    """`names` for a message, those nearest to what was `asked` first; of many the first alone, and how many more."""
+    every = list(names)
+    near = [] if asked is None else get_close_matches(asked, every, n=3)
+    shown = list(dict.fromkeys([*near, *every]))
+    more = f" and {len(shown) - AT_MOST:,} more" if len(shown) > AT_MOST else ""
+    return (", ".join(shown[:AT_MOST]) or "none") + more
 
 
 def check_name(place: str, what: str, name: str) -> None:

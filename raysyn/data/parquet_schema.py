@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from raysyn.data.names import there_are
 from raysyn.data.persons import Persons
 
 IMAGE = ("image", "img")
@@ -138,7 +139,7 @@ def _is_released(path: Path, about: Mapping[str, Any]) -> bool:
 
 
 def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:
-    has = f"it has {', '.join(schema.names) or 'none'}"
+    has = f"it has {there_are(schema.names, given)}"
     if given is not None:
         if given not in schema.names:
             raise ValueError(f"{label} lacks the column that {group}{what}_column={given!r} names; {has}")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from raysyn.data.names import legible
+from raysyn.data.names import legible, there_are
 from raysyn.data.source import Source
 
 USUAL = "person"
@@ -103,7 +103,7 @@ class Persons:
                 return self.column
             raise ValueError(
                 f"{label} lacks the column that {self.group}person_column={self.column!r} names; it has "
-                f"{', '.join(names) or 'none'}"
+                f"{there_are(names, self.column)}"
             )
         usual = sorted((name for name in names if name.lower() == USUAL), key=lambda name: name != USUAL)
         return usual[0] if usual and usual[0] not in others and self.pattern is None else None

@@ -33,6 +33,7 @@ from raysyn.privacy.queries.counts import COUNTS
 from raysyn.runs.refusals import RUN_JSON, identity, refused
 from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
+from raysyn.train import samplers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,7 @@ class Method:
         train = prepared.dataset.train
         tried = canaries.asked(command.config, self.audited, self.name, prepared.plan, train)
         differs = misfits.other_size(command.config, train.units, units.word(train))
-        for sentence in [*differs, *prepared.doubts]:
+        for sentence in [*differs, *rough(command.config), *prepared.doubts]:
             console.say(f"WARNING: {sentence}.")
         if not differs and (made_for := getattr(command.config, "made_for", None)) is not None:
             persons = "" if train.persons_N is None else " persons"
@@ -203,6 +204,15 @@ class Method:
         """ValueError where no plan has a place for them."""
         if plan is None or COUNTS not in plan.stages:
             raise ValueError(f"classes.noisy_counts is {std:g}, but {self.name} does not ask for them: leave it out")
+
+
+def rough(config: Any) -> list[str]:
+    """Sentences on samplers of a diffusion model that draw rubbish."""
+    if getattr(config, "generator", "diffusion") != "diffusion":
+        return []
+    fields = {field: getattr(config, field, None) for field in ("sampler", "sampler_fid")}
+    doubts = [samplers.doubt(one, field) for field, one in fields.items() if one is not None]
+    return [doubt for doubt in doubts if doubt is not None]
 
 
 def refuse_inside(out: str, private: str | None, config: Any) -> None:

@@ -16,7 +16,7 @@ from raysyn.methods.class_shares import labels_of
 from raysyn.methods.common import PrivateSetting, Setting, plain_name
 from raysyn.methods.floor import floor_images
 from raysyn.metrics.fidelity import fidelity
-from raysyn.metrics.utility import EvalConfig, judge_all, unit_name
+from raysyn.metrics.utility import EvalConfig, judge_all, raised, unit_name
 from raysyn.metrics.yardsticks import NOBODY, Judged, joined, told
 from raysyn.report.pictures import pairs_sheet, png_bytes
 from raysyn.runs.folder import RunFolder
@@ -140,6 +140,8 @@ def evaluate(
     useful = told(joined(students, judged), dataset.test)
     if useful:
         setting.console.stage("utility", f"mean accuracy on real test images over the classifiers: {beside(useful)}")
+        if more := raised(useful, config.epochs):
+            setting.console.say(f"{more}.")
     compared, mark = synthetic, ""
     if drawn_again is not None:
         compared, mark = drawn_again, f"-{again(setting.config.sampler_fid)}"

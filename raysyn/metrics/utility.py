@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ SLOWEST_FIRST: tuple[Name, ...] = (
 PRIVIMAGE: tuple[Name, ...] = ("resnet9_ffcv", "sklearn_mlp_default", "sklearn_logreg")
 """The classifiers of PrivImage's table 2 (its appendix C.3)."""
 ONE_CLASS = "all training images are of one class, which is the answer to every image"
+PASSES = "epochs_raised_to"
+"""Of a classifier, by what it learned from: see `train.classifier.enough`."""
 NO_EARLY_STOP = "trained without early stopping: too few images of a class to hold some out"
 
 
@@ -155,8 +158,8 @@ def judge_all(
     """Accuracy on `real_test` of every classifier, trained on `synthetic`, on `real_train` and on `floor`, if given.
 
     Returns `yardsticks.Judged`, classifiers in the order of the config, each with {accuracy, accuracy_real_data,
-    accuracy_floor} and the epochs chosen, {epoch, epoch_real_data, epoch_floor}, for resnet9 its width, and `notes` by
-    source where something was done in another way than usual.
+    accuracy_floor} and the epochs chosen, {epoch, epoch_real_data, epoch_floor}, for resnet9 its width, and by source
+    `notes` where something was done in another way than usual, and PASSES where there are more than were asked for.
     """
     if not config.classifiers:
         return dict(NOBODY)
@@ -176,7 +179,8 @@ def judge_all(
             FIELDS[source].replace("accuracy", "epoch"): answer["epoch"] for source, answer in found.items()
         }
         notes = {source: answer["note"] for source, answer in found.items() if "note" in answer}
-        result[name] |= {"notes": notes} if notes else {}
+        raised = {source: answer[PASSES] for source, answer in found.items() if PASSES in answer}
+        result[name] |= ({"notes": notes} if notes else {}) | ({PASSES: raised} if raised else {})
     if "resnet9" in result:
         result["resnet9"]["width"] = config.resnet9_width
     return {
@@ -204,14 +208,23 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
     if name == "resnet9":
         training = replace(training, width=config.resnet9_width)
     images, valid = hold_out(shared[source], training.validation_share, shared["seed"])
-    trained = fit(images, valid, name, enough(name, training, len(images)), shared["seed"], best_device())
+    training = enough(name, training, len(images))
+    trained = fit(images, valid, name, training, shared["seed"], best_device())
     said_N = answers(trained.model, shared["test"])
     return {
         "accuracy": share_right(said_N, shared["test"]),
         "epoch": trained.epoch,
         "valid_accuracy": trained.valid_accuracy,
         "said": said_N.int(),
+        **({PASSES: training.epochs} if training.epochs > config.epochs else {}),
     }
+
+
+def raised(useful: Mapping[str, Any], asked: int) -> str:
+    """The sentence on classifiers that had more passes than were asked for; empty where none had."""
+    most = {name: max(one[PASSES].values()) for name, one in useful.items() if PASSES in one}
+    told = ", ".join(f"{name} {passes:,}" for name, passes in most.items())
+    return f"Few images to learn from, so more passes than eval.epochs, which is {asked}: {told}" if most else ""
 
 
 def _scikit(name: Name, images: Images, test: Images, seed: int) -> dict[str, Any]:

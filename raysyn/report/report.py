@@ -209,4 +209,6 @@ def main(arguments: Sequence[str]) -> int:
     if asked.html is not None:
         tables, picture = [across_runs.Table("Runs", "", rows), *papers], trade_off.picture(reports, found.commands)
         write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished, picture))
+        if picture is None:
+            print(trade_off.why_none(reports), file=sys.stderr)
     return 0

@@ -70,6 +70,19 @@ def picture(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = ()) 
     return charts(found) if found else None
 
 
+def why_none(reports: Sequence[Mapping[str, Any]]) -> str:
+    """The sentence where there is no chart."""
+    private = [one for one in reports if one["privacy"]["guarantee"] == "dp"]
+    if not private:
+        return "no accuracy by epsilon is drawn: none of these runs has a guarantee"
+    if all(_reached(one, "accuracy") is None for one in private):
+        return "no accuracy by epsilon is drawn: no run with a guarantee was judged by classifiers (--eval.classifiers)"
+    return (
+        "no accuracy by epsilon is drawn: of no data set are there runs of several epsilons, methods or settings; name "
+        "more runs"
+    )
+
+
 def _lines(runs: Sequence[Run]) -> dict[str, Line]:
     points: dict[tuple[str, str, str], list[Point]] = {}
     for setting, report in runs:

@@ -75,6 +75,8 @@ STANDS_FOR = {"weights": ("target.checkpoint",)}
 """Settings that only say where something lies, by the fact that says what it is."""
 
 
+METHOD_SOURCE = "method_source"
+"""Hash of the code of somebody else's method, which says nothing to who reads it."""
 PLACES = "data."
 """Settings that say which images to read: which these are the fingerprint says, whatever the path is called."""
 
@@ -94,6 +96,12 @@ def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) ->
         # Of other images, what was asked for is the best name, if anything else was.
         field = next(iter(told or [field for field in different if field.startswith(PLACES)]), None)
         if field is not None:
+            if field == METHOD_SOURCE:
+                raise ValueError(
+                    f"--out {out} holds a run of {now['method']} by other code, as a file of its package has changed "
+                    "since, and going on might ask the images anew with the same noise; choose another --out, or bring "
+                    "back the file."
+                )
             old, new = before.get(field, "absent"), now.get(field, "absent")
             raise ValueError(
                 f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; choose another --out."

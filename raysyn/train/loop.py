@@ -103,10 +103,10 @@ class LoopConfig:
 
 def fit(
     worker: Worker, model: nn.Module, task: Task, images: Images, config: LoopConfig, seed: int,
-    augment: Augment | None = None, layers: str = ALL,
+    augment: Augment | None = None, layers: str = ALL, group: str = "warmup",
 ) -> dict[str, Any]:  # fmt: skip
     """Train `model` in place, or of a copy these layers; a killed run goes on from its last checkpoint and ends bit for
-    bit the same.
+    bit the same. `group` is what the flags of `config` begin with.
 
     Batches, draws and augmentation follow from `seed` and the step alone, whatever the number of workers.
 
@@ -136,7 +136,7 @@ def fit(
         optimizer.step()
         ema.update(model)
         if at_mark := done % every == 0 or done == config.iterations:
-            check_finite(model, mean := losses.item() / (done - since), done)
+            check_finite(model, mean := losses.item() / (done - since), done, f"{group}.learning_rate", config)
             history.append({"step": done, "loss": mean})
             since, losses = done, torch.zeros_like(losses)
         if worker.leaving() or at_mark:
@@ -150,10 +150,10 @@ def fit(
     return {"model": merged(on_cpu(model.state_dict())), "ema": merged(on_cpu(ema.weights)), "history": history}
 
 
-def check_finite(model: nn.Module, loss: float, step: int) -> None:
+def check_finite(model: nn.Module, loss: float, step: int, field: str, config: LoopConfig) -> None:
     """RuntimeError where a training has come to no numbers: what follows, DP-SGD it may be, would pay for nothing."""
     if not math.isfinite(loss) or not all(bool(one.isfinite().all()) for one in model.parameters()):
-        raise RuntimeError(f"step {step} ended with the loss {loss}: lower the learning_rate of this stage")
+        raise RuntimeError(f"{field} is {config.learning_rate:g}, and step {step} ended with the loss {loss}: lower it")
 
 
 def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:

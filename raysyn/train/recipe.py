@@ -149,7 +149,8 @@ def fit(
         stack.train()
         for step in range(epoch * steps, (epoch + 1) * steps):
             for group in optimizer.param_groups:
-                group["lr"] = config.rate((step + 1) / steps)
+                # The rate after the last step is 0, of which an only step would learn nothing.
+                group["lr"] = config.learning_rate if config.epochs * steps == 1 else config.rate((step + 1) / steps)
             drawn = [_draw(one, step, config, seed, worker.device) for one, seed in zip(examples, seeds, strict=True)]
             images_SBCHW, targets_SBK = (torch.stack(part) for part in zip(*drawn, strict=True))
             with torch.autocast(worker.device.type, torch.bfloat16, enabled=worker.device.type == "cuda"):

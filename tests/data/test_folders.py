@@ -192,6 +192,13 @@ def test_class_folders_alone_are_all_for_training(tmp_path: Path) -> None:
 
 LAYOUTS: dict[str, tuple[tuple[str, ...], str]] = {
     "deeper": (("xray/xray/train", "xray/xray/test"), r"no folder train/, but xray/xray/ has: give '.*/set/xray/xray'"),
+    "two deeper": (
+        ("a/train", "b/train"), r"no folder train/, but a/ and b/ have: give one of them, as in '.*/set/a'$",
+    ),
+    "five deeper": (
+        tuple(f"{name}/train" for name in "edcba"),
+        r"no folder train/, but a/, b/, c/ and others have: give one of them, as in '.*/set/a'$",
+    ),
     "beside": (("train", "test", "testing"), r"has test/ and testing/, both for test; move one"),
     "without": (("val", "test"), r"has test/ and val/ but no folder train/; rename"),
     "named otherwise": (("test_images", "train_images"), r"has train_images/, which by its name is for train: rename"),

@@ -56,6 +56,32 @@ def test_what_was_cut_off_and_filled_is_broken(kind: str, mode: str) -> None:
             pytest.fail(how)
 
 
+def cut_between_scans(whole: bytes) -> list[bytes]:
+    """A progressive file ended after each of its scans but the last."""
+    at, places = 2, list[int]()
+    while (name := whole[at : at + 2]) != END:
+        at += 2 + int.from_bytes(whole[at + 2 : at + 4])
+        if name == b"\xff\xda":
+            while whole[at] != 255 or whole[at + 1] in (0, *range(0xD0, 0xD8)):
+                at += 1
+            places.append(at)
+    return [whole[:place] + END for place in places[:-1]]
+
+
+@pytest.mark.parametrize("pixels", [NOISE, NOISE // 8, GREY_BELOW], ids=["noise", "dark", "below"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_progressive_one_is_broken_wherever_it_ends(mode: str, pixels: np.ndarray) -> None:
+    whole = jpeg(pixels, mode, progressive=True, exif=b"Exif\0\0" + bytes(20) + END + bytes(20))
+    cuts = cut_between_scans(whole)
+    assert len(cuts) == {"L": 5, "RGB": 9}[mode]
+    # In the midst of a scan, too, early and late.
+    cuts += [whole[: len(whole) * tenths // 10] + END for tenths in (4, 6, 8, 9)]
+    for content in [*cuts, *(cut + bytes(999) for cut in cuts)]:
+        with pytest.raises((Broken, OSError), match=r"cut off: bring it anew$|truncated|broken"):
+            decode_picture(content, None)
+            pytest.fail(f"{len(content)} of {len(whole)}")
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "progressive"])
 @pytest.mark.parametrize("pixels", [NOISE, GREY_BELOW, GREY_BELOW[-9:]], ids=["noise", "below", "grey"])
 def test_what_is_whole_is_read_whatever_is_behind_it(kind: str, pixels: np.ndarray) -> None:

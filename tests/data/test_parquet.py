@@ -213,7 +213,7 @@ def test_shards_that_are_not_there_or_differ_are_refused(tmp_path: Path, read: R
 @both
 def test_shards_one_folder_deeper_are_pointed_to(tmp_path: Path, read: Read) -> None:
     shards(tmp_path / "set" / "plain", *FOLDERS["shards"])
-    with pytest.raises(ValueError, match=r"has Parquet files in plain/, and none in itself: give '.*/set/plain'"):
+    with pytest.raises(ValueError, match=r"has Parquet files in plain/, and none in itself: give '.*/set/plain'$"):
         read(tmp_path / "set")
 
 
@@ -311,6 +311,14 @@ def test_columns_are_of_parquet_alone_and_must_be_there(tmp_path: Path, read: Re
         load(DataConfig(image_column="scan"))
     with pytest.raises(ValueError, match=r"label_column='x' names a column, but public\.name='glyphs' is no Parquet"):
         load_public(PublicConfig(label_column="x"), (8, 8, 1))
+
+
+def test_of_many_columns_a_message_names_the_nearest_and_few_others(tmp_path: Path) -> None:
+    many = {f"clinical variable {at}": LABELS for at in range(40)}
+    path = write(tmp_path / "scans.parquet", finding=LABELS, patient_no=LABELS, **many)
+    for given, nearest in ({"label_column": "findings"}, "finding"), ({"person_column": "patient_nr"}, "patient_no"):
+        with pytest.raises(ValueError, match=rf"names; it has {nearest}, image, label, .* and 33 more$"):
+            load(DataConfig(path=str(path), **given))
 
 
 def test_what_is_decoded_of_other_columns_is_not_taken_for_it(tmp_path: Path) -> None:

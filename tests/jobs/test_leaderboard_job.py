@@ -28,6 +28,7 @@ from raysyn.command import read as read_command
 from raysyn.compute.doorway import unit_failure
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
+from raysyn.methods.dp_feta.presets import PRESETS as PRESETS_OF_FETA
 from raysyn.methods.leaderboard import running
 from raysyn.methods.leaderboard.config import Config, Run, runs
 from raysyn.methods.leaderboard.judging import Verdict, dataset_of
@@ -38,6 +39,7 @@ from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.room import check_room
 from raysyn.methods.leaderboard.rows import spread, table
 from raysyn.methods.leaderboard.running import heard, run_job
+from raysyn.methods.leaderboard.same import known_as
 from raysyn.methods.varied import alternatives, short_name, words_of
 from raysyn.metrics.utility import EvalConfig, judge
 from raysyn.privacy import account as entered
@@ -93,7 +95,8 @@ def test_runs_are_compared_and_more_settings_add_to_them(
     assert report_main([str(tmp_path / "board"), "--columns", "precisoin"]) == 2
     assert "fidelity.precision" in capsys.readouterr().err
     inside = tmp_path / "board" / "internal"
-    folder = inside / "runs" / "dp_feta-quick-central.count-10-eps5-seed3"
+    # The flags for all say 10 too: it is the run without --vary.
+    folder = inside / "runs" / "dp_feta-quick-eps5-seed3"
     first = folder / "internal" / "report.json"
     (row,) = csv.DictReader((inside / "table.csv").read_text().splitlines())
     report = json.loads(first.read_text())
@@ -285,7 +288,7 @@ def test_a_total_is_written_once_before_the_first_run(scans: Path, tmp_path: Pat
     (room,) = rooms = check_room(runs(config), commands, out)
     assert not book.exists()
     with RunFolder.open(out, method="leaderboard", preset="quick", config={}, data_fingerprint="") as folder:
-        board = Board(config, {}, SimpleNamespace(map=stop), folder, Console(), commands, rooms)  # type: ignore[arg-type]
+        board = Board(config, runs(config), {}, SimpleNamespace(map=stop), folder, Console(), commands, rooms)  # type: ignore[arg-type]
         for _ in range(2):
             with pytest.raises(KeyboardInterrupt):
                 run_board(board)
@@ -436,6 +439,29 @@ def test_flags_vary_for_all_or_for_one_method() -> None:
     assert Run("dp_feta", "quick", 10.0, 1).name == "dp_feta-quick-eps10-seed1", "as in folders that there are"
     long = [short_name(("--data.path", f"{'/very' * 30}/{end}")) for end in ("a", "b")]
     assert long[0] != long[1] and len(long[0]) < 80
+
+
+def test_a_value_that_the_preset_has_is_the_run_without_it(tmp_path: Path) -> None:
+    def board(*vary: str, begun: tuple[str, ...] = ()) -> list[str]:
+        config = Config(methods=("dp_feta",), epsilons=(1.0,), seeds=(0,), vary=vary)
+        units = known_as(runs(config), read_command, str(tmp_path), begun)
+        checked(units, read_command, str(tmp_path), judged=False)
+        assert [unit.varied for unit in units] == [unit.varied for unit in runs(config)], "the table tells all"
+        return [unit.name for unit in units]
+
+    default = PRESETS_OF_FETA["quick"].central.count
+    (plain,) = board()
+    assert board(f"--central.count 3 {default}") == ["dp_feta-quick-central.count-3-eps1-seed0", plain]
+    assert board(f"--central.count 3 {default}", "--central.kind mean mode")[2] == plain
+    assert board("--central.kind mode")[0] in board(f"--central.count 3 {default}", "--central.kind mean mode")
+    # One that was begun under its own name by an earlier raysyn goes on there: it is not paid for again.
+    there = f"dp_feta-quick-central.count-{default}-eps1-seed0"
+    assert board(f"--central.count 3 {default}", begun=(there,))[1] == there
+    for vary in (f"--central.count {default} 0{default}", "--central.count 3 03"):
+        with pytest.raises(
+            ValueError, match=r"^vary has 'central.count \d+' and 'central.count 0\d+', which are the same"
+        ):
+            board(vary)
 
 
 def test_each_method_runs_the_presets_that_it_has() -> None:
@@ -636,7 +662,7 @@ def test_a_board_goes_on_past_a_refuted_run_marks_its_row_and_ends_with_1(
     names = [one.name for one in runs(config)]
     answers = SimpleNamespace(map=lambda *_, **more: [report(name == names[0]) for name in names])
     with RunFolder.open(tmp_path / "board", method="leaderboard", preset="quick", config={}, data_fingerprint="") as at:
-        board = Board(config, {}, answers, at, Console(text))  # type: ignore[arg-type]
+        board = Board(config, runs(config), {}, answers, at, Console(text))  # type: ignore[arg-type]
         assert cli.run_or_explain(lambda stack: board, run_board) == 1
     assert f"REFUTED by their canaries: {names[0]}. " in capsys.readouterr().err
     shown, rows = (at.internal / "table.html").read_text(), (at.internal / "table.csv").read_text()

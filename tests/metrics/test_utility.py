@@ -8,7 +8,7 @@ import pytest
 from raysyn.compute.local import Local
 from raysyn.data.images import Images
 from raysyn.metrics import utility as utility_module
-from raysyn.metrics.utility import EvalConfig, judge, utility
+from raysyn.metrics.utility import EvalConfig, judge, raised, utility
 from raysyn.metrics.yardsticks import joined
 from raysyn.train.classifier import ClassifierConfig, enough
 
@@ -175,6 +175,20 @@ def test_what_learns_from_few_images_takes_as_many_steps_as_what_learns_from_man
         ("resnet9", 54, 2, 2),
     ):
         assert enough(name, ClassifierConfig(epochs=asked), count).epochs == given, name
+
+
+def test_more_passes_than_were_asked_for_are_told(tmp_path):
+    few, many, test = stripes(60, 0), stripes(300, 1), stripes(50, 2)
+    config = EvalConfig(classifiers=("logreg", "resnet9"), epochs=4, resnet9_width=0.1)
+    report = utility(Local(tmp_path / "few"), few, many, test, config, 0)
+    assert report["logreg"]["epochs_raised_to"] == {"synthetic": 80, "real": 80}
+    assert "epochs_raised_to" not in report["resnet9"]
+    assert raised(report, 4) == "Few images to learn from, so more passes than eval.epochs, which is 4: logreg 80"
+    config = EvalConfig(classifiers=("logreg",), epochs=134)
+    report = utility(Local(tmp_path / "asked"), few, many, test, config, 0)
+    assert report["logreg"]["epochs_raised_to"] == {"synthetic": 667} and raised(report, 134).endswith(": logreg 667")
+    config = EvalConfig(classifiers=("logreg",), epochs=700)
+    assert raised(utility(Local(tmp_path / "enough"), few, many, test, config, 0), 700) == ""
 
 
 def test_numbers_of_images_are_told_of_both_judges_where_they_are_the_same():

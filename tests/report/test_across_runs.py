@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,23 @@ def test_accuracy_is_drawn_by_epsilon_with_its_yardsticks() -> None:
     picture = trade_off.picture(runs)
     assert picture is not None and picture in across_runs.page([], [], picture)
     assert trade_off.picture(runs[:1]) is None and "Accuracy by" not in across_runs.page([], [])
+
+
+def test_a_page_without_a_picture_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page, numbers = str(tmp_path / "page.html"), count()
+
+    def said(*runs: dict[str, Any]) -> str:
+        folders = [str(write(tmp_path / str(next(numbers)), one)) for one in runs]
+        assert main([*folders, "--html", page]) == 0
+        return capsys.readouterr().err
+
+    unjudged = priced("a", 1, 0.6)
+    unjudged["metrics"]["utility_mean"] = None
+    begin = "no accuracy by epsilon is drawn: "
+    assert said(report(dp=False).as_dict()) == f"{begin}none of these runs has a guarantee\n"
+    assert said(unjudged).startswith(f"{begin}no run with a guarantee was judged by classifiers")
+    assert said(priced("a", 1, 0.6), priced("a", 1, 0.7)).startswith(f"{begin}of no data set are there runs of several")
+    assert said(priced("a", 1, 0.6), priced("a", 10, 0.7)) == ""
 
 
 def test_guessing_is_told_in_words_where_it_would_press_all_else_into_one_line() -> None:

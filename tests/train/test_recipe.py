@@ -155,6 +155,13 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
     assert RecipeConfig(epochs=5).rate(1) == 0.5
 
 
+def test_an_only_step_is_taken(tmp_path: Path) -> None:
+    model = network(0)
+    before = copy.deepcopy(list(model.parameters()))
+    fit(worker(tmp_path), [model], feed_of(squares(16, 0)), 16, replace(QUICK, epochs=1, weight_decay=0), [0])
+    assert any((now - then).abs().max() > 1e-3 for now, then in zip(model.parameters(), before, strict=True))
+
+
 def test_infinite_weights_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"lower recipe\.learning_rate"):
         fit(worker(tmp_path), [network(0)], feed_of(squares(40, 1)), 40, replace(QUICK, learning_rate=1e9), [0])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raysyn.models.denoiser import OwnDenoiser
 from raysyn.train import samplers
 from raysyn.train.diffusion import no_class
-from raysyn.train.samplers import SamplerConfig, generate, network_calls, noise_levels, sample
+from raysyn.train.samplers import SamplerConfig, doubt, generate, network_calls, noise_levels, sample
 
 CENTRES, WEIGHTS, SPREAD = torch.tensor([-0.6, 0.8]).double(), torch.tensor([0.3, 0.7]).double(), 0.1
 
@@ -190,6 +190,16 @@ def test_guidance_pushes_away_from_the_unconditional_answer() -> None:
 def test_bad_settings_name_the_field(change: dict[str, object], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         SamplerConfig(**change)  # type: ignore[arg-type]
+
+
+def test_few_steps_of_edm_are_doubted() -> None:
+    told = {steps: doubt(SamplerConfig(name="edm", steps=steps)) for steps in (1, 2, 3, 4, 5, 50)}
+    assert [steps for steps, sentence in told.items() if sentence] == [2, 3, 4]
+    assert told[3] == (
+        "sampler.steps is 3, of which edm overshoots and draws rubbish: give at least 5, or --sampler.name dpmpp"
+    )
+    assert str(doubt(SamplerConfig(name="edm", steps=3), "sampler_fid")).endswith("--sampler-fid.name dpmpp")
+    assert not any(doubt(SamplerConfig(name=name, steps=2)) for name in ("ddim", "dpmpp", "unipc"))
 
 
 def test_churn_formula_of_edm() -> None:

@@ -41,6 +41,7 @@ from raysyn.privacy.queries.votes import VOTES
 from raysyn.privacy.trial import Choice
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.few_weights import ALL
 
 
 def task_of(config: Config, private: Images) -> DiffusionTask:
@@ -204,7 +205,7 @@ class Diffusion(Denoising):
         """Go on learning, from a generator's images as they are."""
         how = self.config.frequency.warmup
         warm_up = partial(self.setting.compute.train, loop.fit, name=FREQUENCY)
-        asked = (self.task, made.images, how, seed_of(self.config.seed))
+        asked = (self.task, made.images, how, seed_of(self.config.seed), None, ALL, "frequency.warmup")
         warm = self.setting.folder.stage(FREQUENCY, lambda: warm_up(self.denoiser, *asked))
         self.denoiser.load_state_dict(warm["model"])
         self.taught, self.answer_KF = True, made.answer_KF

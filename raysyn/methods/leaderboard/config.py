@@ -153,11 +153,13 @@ class Run:
     """What it is given of each flag that is varied."""
     more: tuple[str, ...] = ()
     """Further words that it shares with its method's other runs."""
+    as_is: tuple[Alternative, ...] = ()
+    """Those of `varied` that change nothing: it is the run without them, and is called as that."""
 
     @property
     def name(self) -> str:
         """Of its folder, and of its result."""
-        varied = "".join(f"-{short_name(one)}" for one in self.varied)
+        varied = "".join(f"-{short_name(one)}" for one in self.varied if one not in self.as_is)
         paid = "" if self.epsilon is None else f"-eps{f'{self.epsilon!r}'.removesuffix('.0')}"
         return f"{self.method}-{self.preset}{varied}{paid}-seed{self.seed}"
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,7 @@ from raysyn.methods.leaderboard.page import console_rows, csv_text, page
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
 from raysyn.methods.leaderboard.rows import table
 from raysyn.methods.leaderboard.running import heard, run_job
+from raysyn.methods.leaderboard.same import Read, known_as, refuse_same
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
 from raysyn.methods.method import Command
 from raysyn.methods.varied import addressed
@@ -35,9 +36,6 @@ from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import REACH, Store, under, write_atomically
 from raysyn.screen.console import Console
 from raysyn.screen.ended import Ended
-
-Read = Callable[[str, Sequence[str]], Any]
-"""read(method, words): the `cli.Command` that this command line gives; ValueError, in one sentence, for a wrong one."""
 
 
 def _reports(
@@ -64,6 +62,8 @@ class Board:
     """All that `run` is given."""
 
     config: Config
+    units: Sequence[Run]
+    """Its runs."""
     configs: Mapping[str, Any]
     """Of each run, by its name."""
     compute: Compute
@@ -88,15 +88,16 @@ class Leaderboard:
             )
         if command.track != "none":
             raise ValueError(f'track is of single runs: give it to all by --more "--track {command.track}"')
-        units = runs(config)
+        there = Store(under(command.out, "internal")).folders("runs")
+        units = known_as(runs(config), read, command.out, there)
         commands = checked(units, read, command.out, judged=bool(config.judges.classifiers))
         rooms = check_room(units, commands, command.out)
         for sentence in config.without():
             console.say(sentence)
         configs = {name: one.config for name, one in commands.items()}
         if command.dry_run:
-            there = finished(under(command.out, "internal"), list(configs))
-            show_outlook(console, units, configs, config.judges, command.machines, there)
+            ended = finished(under(command.out, "internal"), list(configs))
+            show_outlook(console, units, configs, config.judges, command.machines, ended)
             raise SystemExit(0)
         # More methods, settings, epsilons and seeds extend a comparison; other flags for all of them make another one.
         known = {"more": " ".join(text for method, text in map(addressed, config.more) if method is None)}
@@ -109,7 +110,7 @@ class Leaderboard:
             console.show(plain_name(stage), *told)
 
         compute = stack.enter_context(connect(apart(command.machines, folder), folder.storage, show))
-        return Board(config, configs, compute, folder, console, commands, rooms)
+        return Board(config, units, configs, compute, folder, console, commands, rooms)
 
     def run(self, board: Board) -> list[dict[str, Any]]:
         """See `run`."""
@@ -150,6 +151,7 @@ def checked(units: Sequence[Run], read: Read, out: str, *, judged: bool) -> dict
         except ValueError as error:
             told = str(error) if unit.epsilon is None else own_flags(error)
             raise ValueError(f"run {unit.name}: {told}") from error
+    refuse_same(units, commands)
     return commands
 
 
@@ -174,8 +176,7 @@ def hold_to_flags(folder: RunFolder, config: Config) -> None:
 def run(board: Board) -> list[dict[str, Any]]:
     """Finish every run, judge all of them alike, and write table.html and table.csv; the rows. Refuted, once all is
     written, where the canaries of a run show more than it promises."""
-    config, folder = board.config, board.folder
-    units = runs(config)
+    config, folder, units = board.config, board.folder, board.units
     names = beside(folder.storage, [one.name for one in units])
     shared = {
         "out": folder.storage, "board": folder.run_id, "among": of_leaderboard(len(names)) if len(names) > 1 else "",

@@ -34,6 +34,7 @@ from raysyn.privacy.ledger import Release
 from raysyn.train import gan, loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.few_weights import ALL
 from raysyn.train.loop import LoopConfig
 from raysyn.train.private_gan import PrivateGame
 from raysyn.train.samplers import SamplerConfig
@@ -84,7 +85,7 @@ class Diffusion(Denoising):
         lesson = self.task if conditional else replace(self.task, label_dropout=1.0)
         before = {name: value.clone() for name, value in self.denoiser.state_dict().items()}
         fit = partial(self.setting.compute.train, loop.fit, self.denoiser, lesson, images, config, name=stage)
-        trained = self.setting.folder.stage(stage, lambda: fit(self.config.seed, augment))
+        trained = self.setting.folder.stage(stage, lambda: fit(self.config.seed, augment, ALL, stage))
         blurred = stage == "warmup" and not conditional and self.private.classes > 1
         self.denoiser.load_state_dict(lessened(before, trained["model"], OF_ALL_CLASSES if blurred else 1.0))
         if not conditional and not blurred and not self.knows_classes:
@@ -105,7 +106,7 @@ class Diffusion(Denoising):
                 copies=tuning.noise_multiplicity, learning_rate=tuning.learning_rate, ema=tuning.ema,
             )  # fmt: skip
             fit = partial(setting.compute.train, loop.fit, name="finetune")
-            return fit(self.denoiser, self.task, self.private, plain, self.config.seed, None, tuning.layers)
+            return fit(self.denoiser, self.task, self.private, plain, self.config.seed, None, tuning.layers, "finetune")
         release = sgd.train(
             setting.compute, self.denoiser, self.task, self.private, tuning, setting.plan.stages["finetune"],
             setting.folder.secret, setting.machines.sgd, epsilon_at=partial(setting.plan.epsilon_after, "finetune"),
