@@ -113,13 +113,17 @@ class Trials:
         search = self._search
         if search.trials is None:
             return tune.TuneConfig(metric=search.metric, mode="max", reuse_actors=True)
-        searcher = OptunaSearch(
-            distributions(self._space), metric=search.metric, mode="max", points_to_evaluate=list(begun) or None,
+        searcher = Searcher(
+            search.reports, distributions(self._space), metric=search.metric, mode="max",
+            points_to_evaluate=list(begun) or None,
             # Not the proposals that an earlier driver has made.
             sampler=sampler(replace(search, seed=search.seed + len(ended) + len(begun))),
         )  # fmt: skip
-        for params, score in [*search.known, *((one.params, one.score) for one in ended)]:
+        for params, score in search.known:
             searcher.add_evaluated_point(dict(params), score)
+        for one in ended:
+            so_far = [one.score] * (one.reports + 1) if one.pruned else None  # which Optuna counts from 0
+            searcher.add_evaluated_point(dict(one.params), one.score, pruned=one.pruned, intermediate_values=so_far)
         return tune.TuneConfig(
             num_samples=search.trials - len(ended),
             reuse_actors=True,
@@ -153,6 +157,19 @@ def _plain(value: Any, values: Any) -> Any:
     if isinstance(values, Between):
         return int(value) if values.whole else float(value)
     return value
+
+
+class Searcher(OptunaSearch):
+    """Tells the estimator of a trial that was stopped as of one that was: Ray would tell it as ended, with what it had
+    reached by then."""
+
+    def __init__(self, reports: int, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._reports = reports
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        stopped = not error and result is not None and int(result.get("reports", self._reports)) < self._reports
+        super().on_trial_complete(trial_id, None if stopped else result, error)
 
 
 class Common:

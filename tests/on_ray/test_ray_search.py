@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import stages
 from groups import one_trial_at_a_time
@@ -13,6 +14,7 @@ from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
 from raysyn.compute.searches import Between, Search
 from raysyn.on_ray.cluster import OnRay
+from raysyn.on_ray.search import Searcher
 
 MACHINES = Machines(workers=1, gpus_per_worker=0)
 
@@ -74,3 +76,22 @@ def test_tpe_prunes_what_falls_behind_and_knows_what_it_was_told(
     assert 1 <= len(whole) < 12 and found[: len(whole)] == whole
     assert found[0].score > 0.5 and isinstance(found[0].params["n"], int)
     assert sum(outcome.reports for outcome in found) == len(list(tmp_path.glob("report.*")))
+
+
+def test_the_estimator_is_told_which_trials_were_stopped() -> None:
+    """Not that they ended with what they had reached by then: as `Local` tells it."""
+    searcher = Searcher(9, {"x": optuna.distributions.FloatDistribution(0, 1)}, metric="score", mode="max")
+    for name, reports in (("stopped", 4), ("whole", 9)):
+        searcher.suggest(name)
+        for done in range(1, reports + 1):
+            result = {"score": 0.1 * done, "training_iteration": done, "reports": done}
+            searcher.on_trial_result(name, result)
+        searcher.on_trial_complete(name, result)
+    searcher.suggest("failed")
+    searcher.on_trial_complete("failed", error=True)
+    # As a later driver tells it.
+    searcher.add_evaluated_point({"x": 0.5}, 0.4, pruned=True, intermediate_values=[0.4] * 5)
+    stopped, whole, failed, again = searcher._ot_study.trials
+    assert [one.state.name for one in (stopped, whole, failed, again)] == ["PRUNED", "COMPLETE", "FAIL", "PRUNED"]
+    assert max(stopped.intermediate_values.items()) == max(again.intermediate_values.items()) == (4, pytest.approx(0.4))
+    assert whole.value == pytest.approx(0.9)
