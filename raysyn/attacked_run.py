@@ -133,7 +133,8 @@ def add_found(run: str, records: Sequence[Mapping[str, Any]]) -> tuple[dict[str,
     whether its page could be drawn anew. They are figures of private images, and stay inside."""
     with _alone(run):
         report: dict[str, Any] = json.loads(read_bytes(run, REPORT_JSON))
-        report["attacks"] = shadowed.added(report["attacks"], records, read_bytes(run, RELEASED))
+        network = shadowed.holds_network(report["config"])
+        report["attacks"] = shadowed.added(report["attacks"], records, read_bytes(run, RELEASED), network)
         _write(run, REPORT_JSON, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
         try:
             page = with_found(read_bytes(run, REPORT_HTML).decode(), report)

@@ -54,8 +54,13 @@ def _refuse_group(name: str, value: Any, config: Any, machines: Any) -> None:
     group = machines if first == "on" else getattr(config, first, None)
     for part in parts:
         group = getattr(group, part, None)
-    if is_dataclass(group):
-        raise ValueError(in_a_mapping(name, value, [field.name for field in fields(group)]))
+    if is_dataclass(group) and not (value is None and _may_be_none(name, config, machines)):
+        raise ValueError(in_a_mapping(name.replace("-", "_"), value, [field.name for field in fields(group)]))
+
+
+def _may_be_none(name: str, config: Any, machines: Any) -> bool:
+    home, last = _home(name, config, machines)
+    return home is not None and type(None) in typing.get_args(typing.get_type_hints(home)[last])
 
 
 def _is_switch(name: str, config: Any, machines: Any) -> bool:

@@ -300,3 +300,19 @@ def test_what_a_run_sets_apart_to_choose_by_is_no_member_of_any_shadow_run(tmp_p
     learned = split(shadowing.bare(method, config, "half.npz", None), read)
     assert learned.train.fingerprint() == half.train.fingerprint()
     assert learned.valid.fingerprint() == read.val.fingerprint() and len(learned.valid) == len(real.valid)
+
+
+NOT_SHOWN = {"dp_merf", "dp_mepf", "dp_ntk", "evolution", "pigan"}
+"""Methods whose network is made of an answer, or beside a discriminator, that stays inside: attacks look at that."""
+
+
+@pytest.mark.parametrize("name", [one.name for one in catalogue.METHODS])
+def test_what_a_released_network_shows_is_told_as_released(name: str) -> None:
+    entry = catalogue.find(name)
+    method, config = entry.method(), entry.presets()["quick"]
+    always = name == "knowledge_recycling"
+    assert bool(range(9)[method.shown(config)]) == always, "the student is in every release"
+    if method.network is None or method.knows is None:
+        return
+    told = method.shown(replace(config, release=replace(config.release, network=True)))
+    assert bool(range(9)[told]) == (name not in NOT_SHOWN) and (not always or told == slice(2))

@@ -340,3 +340,14 @@ def test_a_quiet_run_warns_all_the_same() -> None:
     with pytest.warns(UserWarning, match=r"^the target looks untrained\.$") as given:
         door._warn(said)
     assert len(given) == 1
+
+
+def test_a_group_that_may_be_left_out_can_be_none() -> None:
+    """As --sampler-fid None; what cannot be left out is told by its name in Python."""
+    config = catalogue.find("dp_feta").presets()["paper-mnist-eps1"]
+    assert config.sampler_fid is not None
+    assert words_of({"sampler-fid": None}, config, None) == ["--sampler-fid=None"]
+    with pytest.raises(ValueError, match=r"^sampler_fid is 3: give its flags by their names, as in sampler_fid=\{"):
+        words_of({"sampler-fid": 3}, config, None)
+    with pytest.raises(ValueError, match=r"^sampler is None: "):
+        words_of({"sampler": None}, config, None)

@@ -27,10 +27,12 @@ COEFFICIENTS = 64
 
 def check_whole(image: Picture, file: BinaryIO) -> None:
     """Broken for a loaded image whose `file` ends before it does; cameras may write more behind the image."""
-    if image.format in ("JPEG", "MPO") and (
-        _lacks_end(file) or _is_filled(image, file) or ("progressive" in image.info and _lacks_scans(_all_of(file)))
-    ):
+    if image.format not in ("JPEG", "MPO"):
+        return
+    if _lacks_end(file) or _is_filled(image, file):
         raise Broken("it is JPEG that is cut off: bring it anew")
+    if "progressive" in image.info and _lacks_scans(_all_of(file)):
+        raise Broken("it is progressive JPEG that lacks scans, as one that is cut off: bring it anew")
 
 
 def _lacks_end(file: BinaryIO) -> bool:

@@ -211,7 +211,7 @@ def rough(config: Any) -> list[str]:
     if getattr(config, "generator", "diffusion") != "diffusion":
         return []
     fields = {field: getattr(config, field, None) for field in ("sampler", "sampler_fid")}
-    doubts = [samplers.doubt(one, field) for field, one in fields.items() if one is not None]
+    doubts = [samplers.doubt(one, field) for field, one in fields.items() if isinstance(one, samplers.SamplerConfig)]
     return [doubt for doubt in doubts if doubt is not None]
 
 

@@ -138,7 +138,7 @@ def unit_name(measure: str, config: EvalConfig) -> str:
     read = {name: getattr(config, name) for name in READS[measure]}
     says = SAYS.get(measure, {})
     if measure == "fidelity" and config.inception_weights is not None:
-        says = says | {"splits": True}
+        says = says | {"splits": True, "fld": True}
     # Results of an earlier version, which say less, are not found either.
     return f"{measure}-{digest(read | says)}"
 

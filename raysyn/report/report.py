@@ -152,7 +152,8 @@ def write_report(
         content["privacy"]["uncharged_choices"] = added_up(signed, own)
     if synthetic is not None and folder.report_json.exists():
         before = json.loads(folder.report_json.read_text())["attacks"]
-        content["attacks"] = shadowed.kept(before, content["attacks"], folder.synthetic.read_bytes())
+        network = shadowed.holds_network(content["config"])
+        content["attacks"] = shadowed.kept(before, content["attacks"], folder.synthetic.read_bytes(), network)
     write_atomically(folder.report_html, render(content, synthetic, central, done, sections, headline, generated))
     write_atomically(folder.report_json, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
     folder.push()

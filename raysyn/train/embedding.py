@@ -135,12 +135,16 @@ def fit(
 
 def draws(latent: int, classes: int, count: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
     """What a step generates from: noise (N, latent), classes in turn (N,), which go on where the last step ended; of
-    many classes only some, at least `TOGETHER` images of each."""
+    many classes only some, at least `TOGETHER` images of each, by a new order whenever all have been drawn: classes
+    that always came together would be normalised by each other alone."""
     rng = np.random.default_rng([seed, 41, step])
     some = min(classes, max(1, count // TOGETHER))
     labels_N = (np.arange(count) + step * count) % classes
     if some < classes:
-        labels_N = (np.arange(count) % some + step * some) % classes
+        orders, at = divmod(np.arange(some) + step * some, classes)
+        drawn = {order: np.random.default_rng([seed, 43, order]).permutation(classes) for order in set(orders.tolist())}
+        labels_N = np.array([drawn[order][place] for order, place in zip(orders.tolist(), at.tolist(), strict=True)])
+        labels_N = labels_N[np.arange(count) % some]
     return torch.from_numpy(rng.standard_normal((count, latent), np.float32)), torch.from_numpy(labels_N)
 
 

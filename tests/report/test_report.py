@@ -170,16 +170,18 @@ def test_what_an_earlier_report_looked_at_stays_in_a_later_one(folder: RunFolder
     assert "experiments were looked at" in folder.report_html.read_text()
 
 
-@pytest.mark.parametrize(("images", "there"), [(b"the same", True), (b"others", False)])
-def test_what_shadow_runs_found_is_kept_with_the_images_that_it_is_about(
-    images: bytes, there: bool, folder: RunFolder
+@pytest.mark.parametrize(
+    ("images", "network", "there"), [(b"the same", False, True), (b"others", False, False), (b"the same", True, False)]
+)
+def test_what_shadow_runs_found_is_kept_with_the_release_that_it_is_about(
+    images: bytes, network: bool, there: bool, folder: RunFolder
 ) -> None:
     folder.synthetic.parent.mkdir(parents=True)
     folder.synthetic.write_bytes(b"the same")
     write_report(folder, report(), synthetic=digits())
     content = json.loads(folder.report_json.read_text())
     record = found("8 shadow runs", RELEASED, [1.0, 2.0], [0.0, 1.0])
-    content["attacks"] = shadowed.added(content["attacks"], [record], b"the same")
+    content["attacks"] = shadowed.added(content["attacks"], [record], b"the same", network)
     folder.report_json.write_text(json.dumps(content))
     folder.synthetic.write_bytes(images)
     for _ in range(2):  # and once more: what was left out is still said
@@ -188,7 +190,7 @@ def test_what_shadow_runs_found_is_kept_with_the_images_that_it_is_about(
         names = [one["attack"] for one in attacks.get("found", ())]
         assert ("8 shadow runs" in names, shadowed.LEFT_OUT in attacks) == (there, not there)
         assert (f"Warning: {shadowed.WHY}" in folder.report_html.read_text().replace("&#39;", "'")) is not there
-    content["attacks"] = shadowed.added(attacks, [record], images)
+    content["attacks"] = shadowed.added(attacks, [record], images, False)
     assert shadowed.LEFT_OUT not in content["attacks"]
     assert "8 shadow runs" in (page := str(with_found(folder.report_html.read_text(), content))) and "Time" in page
     assert with_found("another page", content) is None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from raysyn.methods.method import rough
 from raysyn.models.denoiser import OwnDenoiser
 from raysyn.train import samplers
 from raysyn.train.diffusion import no_class
@@ -246,3 +248,10 @@ def test_a_compiled_network_draws_the_same_and_one_that_cannot_be_compiled_as_it
     with nullcontext() if works else pytest.warns(UserWarning, match="draws uncompiled: no C compiler$"):
         got = generate(Counting(), config, labels, (8, 8, 1), 4, torch.device("cpu"))
     assert torch.equal(got, want) and calls == [3] * (5 if works else 1)
+
+
+def test_a_field_of_that_name_in_somebody_elses_method_is_no_sampler() -> None:
+    """What it means there is not known here."""
+    for other in ("ddim", 3, {"steps": 2}, None):
+        assert rough(SimpleNamespace(sampler=other)) == []
+    assert len(rough(SimpleNamespace(sampler=SamplerConfig(name="edm", steps=3)))) == 1

@@ -12,7 +12,8 @@ from raysyn.privacy.cost import Budget
 
 TUNED_ON = ("pneumoniamnist",)
 """Sets that noisy_means was tuned on."""
-MINUTES = 60.0
+MINUTES = 30.0
+"""auto's by itself."""
 
 
 @dataclass(frozen=True)

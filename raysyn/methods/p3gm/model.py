@@ -242,6 +242,11 @@ def knows(config: Config, like: Images, answer: Callable[[str], Any], images: Im
     return -losses(network, task_of(config, like.shape, like.classes), images)
 
 
+def shown(config: Config) -> slice:
+    """See `Method.shown`: all of it is the network's, which leaves as a whole."""
+    return slice(1) if config.release.network else slice(0)
+
+
 @torch.inference_mode()
 def losses(network: Phased, task: PhasedTask, images: Images) -> Tensor:
     """Squared error of each image with its class, decoded from the encoder's mean, (N, 1)."""

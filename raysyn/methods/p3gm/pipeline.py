@@ -26,6 +26,7 @@ from raysyn.methods.p3gm.model import (
     of_network,
     phase_one,
     phase_two,
+    shown,
 )
 from raysyn.methods.p3gm.outlook import check_memory, show_outlook
 from raysyn.methods.synthesis import judging, synthesise
@@ -87,5 +88,5 @@ def story(setting: PrivateSetting) -> list[str]:
 
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, uncharged=uncharged,
-    drawing=drawing, audited=True, network=NETWORK, knows=knows, mechanisms=mechanisms,
+    drawing=drawing, audited=True, network=NETWORK, knows=knows, shown=shown, mechanisms=mechanisms,
 )  # fmt: skip
