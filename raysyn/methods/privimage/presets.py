@@ -192,8 +192,7 @@ PRESETS: dict[str, Config] = {
     "quick": _QUICK,
     "quick-gan": _gan(
         _QUICK, _QUICK_GAN,
-        # 117 steps, a quarter of these, left a GAN without public images at chance, and with or without noise.
-        SGDConfig(batch_size=256, epochs=80, noise_multiplicity=1, learning_rate=5e-3, beta1=0.0),
+        SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=5e-3, beta1=0.0),
     ),
     # 150 images per class: all of them are asked, as in DP-FETA's own preset.
     **_combined("quick", _QUICK, CentralConfig(count=20, sampling_rate=1.0, downscale=1, smooth=False)),
