@@ -32,6 +32,7 @@ PRIVIMAGE: tuple[Name, ...] = ("resnet9_ffcv", "sklearn_mlp_default", "sklearn_l
 ONE_CLASS = "all training images are of one class, which is the answer to every image"
 PASSES = "epochs_raised_to"
 """Of a classifier, by what it learned from: see `train.classifier.enough`."""
+FAR_MORE = 1.25
 NO_EARLY_STOP = "trained without early stopping: too few images of a class to hold some out"
 
 
@@ -221,8 +222,9 @@ def judge(unit: tuple[Name, str], shared: dict[str, Any]) -> dict[str, Any]:
 
 
 def raised(useful: Mapping[str, Any], asked: int) -> str:
-    """The sentence on classifiers that had more passes than were asked for; empty where none had."""
+    """The sentence on classifiers that had far more passes than were asked for; empty where none had."""
     most = {name: max(one[PASSES].values()) for name, one in useful.items() if PASSES in one}
+    most = {name: passes for name, passes in most.items() if passes >= FAR_MORE * asked}
     told = ", ".join(f"{name} {passes:,}" for name, passes in most.items())
     return f"Few images to learn from, so more passes than eval.epochs, which is {asked}: {told}" if most else ""
 

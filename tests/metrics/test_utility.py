@@ -1,5 +1,6 @@
 """Accuracy of classifiers trained on synthetic images, beside real-trained ones, through compute.map."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -187,8 +188,9 @@ def test_more_passes_than_were_asked_for_are_told(tmp_path):
     config = EvalConfig(classifiers=("logreg",), epochs=134)
     report = utility(Local(tmp_path / "asked"), few, many, test, config, 0)
     assert report["logreg"]["epochs_raised_to"] == {"synthetic": 667} and raised(report, 134).endswith(": logreg 667")
-    config = EvalConfig(classifiers=("logreg",), epochs=700)
-    assert raised(utility(Local(tmp_path / "enough"), few, many, test, config, 0), 700) == ""
+    for epochs, there in ((600, True), (700, False)):
+        report = utility(Local(tmp_path / "enough"), few, few, test, replace(config, epochs=epochs), 0)
+        assert ("epochs_raised_to" in report["logreg"]) == there and raised(report, epochs) == "", "a few more, or none"
 
 
 def test_numbers_of_images_are_told_of_both_judges_where_they_are_the_same():
