@@ -212,7 +212,10 @@ def test_runs_that_nothing_can_be_drawn_from_are_refused(
         (lambda run: signed_anew(run, epsilon=1.0), "does not hold"),
         (lambda run: signed_anew(run, guarantee="none"), "of another run"),
         (lambda run: signed_anew(run, ledger=[]), "of another run"),
-        (lambda run: (run / "release/synthetic.parquet").write_bytes(b"x"), "is not the file that was signed"),
+        (
+            lambda run: (run / "release/synthetic.parquet").write_bytes(b"x"),
+            "is not the file that the certificate names",
+        ),
     ):
         other = tmp_path / "other"
         shutil.copytree(finished, other)
@@ -316,7 +319,7 @@ def test_a_release_that_holds_the_network_is_enough(
     files_signed_anew(handed, {"network.json": network_text(about).encode(), "network.safetensors": weights})
     assert "release.network is True" in said(capsys, "draw", str(handed), "--release.network", *new, status=2)
     (handed / "network.json").write_text(json.dumps(about | {"preset": "gone"}))
-    assert "network.json is not the file that was signed" in said(capsys, "draw", str(handed), *new, status=2)
+    assert "network.json is not the file that the certificate" in said(capsys, "draw", str(handed), *new, status=2)
     for name in ("network.json", "network.safetensors"):
         (handed / name).unlink()
     assert "without network.safetensors" in said(capsys, "draw", str(handed), *new, status=2)

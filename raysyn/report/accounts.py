@@ -111,6 +111,7 @@ def _sum(account: Account, adjacency: str, delta: float | None) -> dict[str, Any
     total, runs = account.total, account.private(adjacency)
     return {
         "unit": unit_of(adjacency), "adjacency": adjacency, "runs": len(runs),
+        "chosen": sum(one.chosen_among is not None for one in account.runs.values() if one.adjacency == adjacency),
         "spent": account.spent(adjacency, delta), "with_reserved": account.together(adjacency, delta),
         "total": None if total is None else total.total, "total_delta": None if total is None else total.delta,
         "left": None if total is None else account.left(adjacency, total),
@@ -197,6 +198,12 @@ def _together(one: dict[str, Any], delta: float) -> str:
         f"Together, of {_runs(one['runs'])} for one {one['unit']}, by PRV: ε {one['spent']:.4g} spent, "
         f"{one['with_reserved']:.4g} with what is reserved, at δ {delta:.3g}."
     )
+    if one["chosen"]:
+        were = "was" if one["chosen"] == 1 else "were"
+        text += (
+            f" {_runs(one['chosen'])} of them {were} chosen by looking at others: the sum is proved for methods and "
+            "epsilons that were settled beforehand."
+        )
     if one["total"] is None:
         return text
     left = f"there is room for a run of about ε {one['left']:.3g}"

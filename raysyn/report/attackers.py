@@ -167,7 +167,9 @@ def _of_picture(picture: str | None, claimed: Mapping[str, Any] | None) -> list[
         return []
     limit = (
         " The red line is what the certificate allows any attack on average, joined between the points that it names: "
-        "a curve above it by more than its interval is a broken promise."
+        "a curve that is whole there, above it by more than its interval, is a broken promise. Where a curve is "
+        "dotted, and in the table where it says 'at none', nothing is resolved by so few others: that may lie above "
+        "it by chance."
     )
     return [
         "Where there are too few others for so few false alarms, the table tells what is caught at none, which the "

@@ -8,14 +8,19 @@ from collections.abc import Iterable
 BY_HAND = "which classes were drawn, and in which shares, was given by hand and counts as public"
 
 
+_NUMBER_ALONE = re.compile(r"[\d,]+ \w+( of a leaderboard)?")
+
+
 def tuned(where: str) -> str:
     """Settings that came with the preset."""
     return f"the preset's settings were tuned while looking at real results on {where}"
 
 
 def chosen(among: str) -> str:
-    """A run that others stood beside."""
-    return f"chosen among {among}, by accuracy on real images"
+    """A run that others stood beside: in the curator's words, and where these are a number of things alone, as
+    usually."""
+    by = ", by accuracy on real images" if _NUMBER_ALONE.fullmatch(among) else ""
+    return f"chosen among {among}{by}"
 
 
 def of_leaderboard(runs: int) -> str:

@@ -71,4 +71,7 @@ def _above(above: float, known: Mapping[str, float] | None, what: str, advised: 
     if above > 0 or not advised:
         return f"{points}."
     # Whoever follows this has looked at private test images, and releases twice if this run is released too.
-    return f'{points}: use noisy_means instead of it, and say so with --chosen-among "2 methods".'
+    return (
+        f"{points}: use noisy_means instead of it, another release, whose epsilon adds, and say so with --chosen-among "
+        '"2 methods".'
+    )

@@ -36,7 +36,7 @@ from raysyn.report.release import (
 from raysyn.report.verify_contents import Check, at_most, parsed
 from raysyn.report.verify_network import NetworkFits
 from raysyn.runs import may_leave
-from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
+from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
 
 OF_A_PROMISE = {*SPENT, "account", "delta_beside", "does_not_cover"}
@@ -169,7 +169,9 @@ def _is(known: float, found: float) -> bool:
 def _terms(signed: Mapping[str, Any]) -> Check:
     terms = {"covers": list(COVERS), "does_not_cover": does_not_cover(signed["adjacency"])}
     others = [name for name, lines in terms.items() if signed[name] != lines]
-    told = f"{' and '.join(others)} are not what raysyn {version()} signs" if others else "are what raysyn signs"
+    told = (
+        f"{' and '.join(others)} are not what raysyn {version()} certifies" if others else "are what raysyn certifies"
+    )
     return Check("terms", not others, told)
 
 
@@ -214,22 +216,21 @@ def _files(
     wrong = [f"{name} is not among them, and every release has it" for name in ALWAYS if name not in known]
     linked = {CERTIFICATE: ""} if release / CERTIFICATE in links else {}
     wrong += _wrong(release, known | linked, links)
-    yield Check("files", not wrong, "; ".join(wrong) or f"{len(known)} are those that were signed")
+    yield Check("files", not wrong, "; ".join(wrong) or f"{len(known)} are those that the certificate names")
     if not wrong:
         yield from _contents(release, signed, known, laid_out, links, fits)
-    more = sorted({path.relative_to(release).as_posix() for path in here} - set(known) - {CERTIFICATE})
+    # Layouts are known once all else is as it was: else nothing is said of what lies in them.
+    unknown = tuple(f"{one}/" for one in FOLDERS) if wrong and MANIFEST in known else ()
+    names = {path.relative_to(release).as_posix() for path in here} - set(known) - {CERTIFICATE}
+    more = sorted(name for name in names if not name.startswith(unknown))
     yield Check("nothing else", not more, f"not covered: {at_most(more)}" if more else "no file that is not covered")
 
 
 def _contents(
-    release: Path,
-    signed: Mapping[str, Any],
-    known: dict[str, str],
-    laid_out: bool,
-    links: AbstractSet[Path],
+    release: Path, signed: Mapping[str, Any], known: dict[str, str], laid_out: bool, links: AbstractSet[Path],
     fits: NetworkFits | None,
-) -> Iterator[Check]:
-    """Checks of what is inside the files, which are those that were signed; `known` gains those of layouts."""
+) -> Iterator[Check]:  # fmt: skip
+    """Checks of what is inside the files that the certificate names; `known` gains those of layouts."""
     if {NETWORK_ABOUT, NETWORK_WEIGHTS} & set(known):
         yield verify_network.network(release, signed, fits)
     yield _pages(release, signed)
@@ -267,7 +268,7 @@ def _wrong(release: Path, known: Mapping[str, str], links: AbstractSet[Path]) ->
         elif not path.is_file():
             wrong.append(f"{name} is missing")
         elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
-            wrong.append(f"{name} is not the file that was signed")
+            wrong.append(f"{name} is not the file that the certificate names")
     if linked:
         # As in the cache of the Hugging Face Hub.
         a_link = "is a link" if len(linked) == 1 else "are links"

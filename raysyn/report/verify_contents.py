@@ -1,4 +1,4 @@
-"""What `raysyn verify` reads inside of the files that were signed: the images, the card, the layouts."""
+"""What `raysyn verify` reads inside of the files that the certificate names: the images, the card, the layouts."""
 
 from __future__ import annotations
 

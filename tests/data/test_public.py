@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from raysyn.data import public
 from raysyn.data.flat_pixels import view
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.data.public import load_beside, load_public
@@ -229,6 +230,8 @@ def test_sensitive_images_under_another_name_are_found_by_their_pixels(
             ValueError, match=r"^public\.path has more than 1 % of the sensitive images in it, pixel by"
         ):
             load_beside(config, digits, of(path), 0.01)
+        assert not public._decoded(of(path), (8, 8, 1))[2].exists(), "private pixels stay in no cache"
+        assert public._decoded(of(tmp_path / "3.npz"), (8, 8, 1))[2].exists()
     # Nor where they are the whole of it, nor under their own name.
     np.savez(tmp_path / "all.npz", **{
         f"{split}_{what}": value

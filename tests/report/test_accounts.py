@@ -14,6 +14,7 @@ from raysyn.privacy.account import Run, paid_line
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import Sketch
 from raysyn.report import accounts
+from raysyn.report.choices import chosen
 from raysyn.runs.account_book import FileBook, beside
 
 DELTA = 1e-5
@@ -84,7 +85,8 @@ def test_the_command_prints_a_table_and_sentences(source: Path, capsys: pytest.C
         "partly paid", "│ reserved │ 50 % in aaaaaaaa", "│ none │", "1,497 images",
         "/runs/bbbbbbbbbbbbbbbb, chosen among 12 runs of a leaderboard; not paid for: accuracy on real images",
         "/runs/cccccccccccccccc; not paid for: one look, with a comma; another",
-        "Together, of 2 runs for one image, by PRV:", "Of the total, ε 9 at δ 1e-05, there is room for a run of about",
+        "Together, of 2 runs for one image, by PRV:", "1 run of them was chosen by looking at others",
+        "Of the total, ε 9 at δ 1e-05, there is room for a run of about",
         "Without a guarantee: 1", "ε 9 at δ 1e-05, before that 4: a second study", "stays reserved",
     ):  # fmt: skip
         assert said in told, said
@@ -120,3 +122,10 @@ def test_bad_input_is_refused_in_one_sentence(source: Path, capsys: pytest.Captu
             main(["account", *words])
         lines = capsys.readouterr().err.splitlines()
         assert ended.value.code == 2 and len(lines) == 1 and said in lines[0], words
+
+
+def test_what_a_run_was_chosen_among_is_said_in_the_curators_words() -> None:
+    assert chosen("12 runs") == "chosen among 12 runs, by accuracy on real images"
+    assert chosen("2 runs of a leaderboard") == "chosen among 2 runs of a leaderboard, by accuracy on real images"
+    for words in ("3 runs by attacks on them", "2 methods, the second after the first was read", "several"):
+        assert chosen(words) == f"chosen among {words}"

@@ -196,6 +196,15 @@ def test_the_manifest_covers_the_folders(tmp_path: Path) -> None:
     assert str(victim.relative_to(there)) in wrong["layouts"]
 
 
+def test_a_changed_card_makes_no_strangers_of_the_images_that_are_laid_out(tmp_path: Path) -> None:
+    there = released(pictures(("cat", "dog")), tmp_path, private=False)
+    (there / "README.md").write_bytes(b"another")
+    (there / "strange").write_bytes(b"?")
+    wrong = {check.name: check.found for check in verify(there) if not check.holds}
+    assert wrong["files"] == "README.md is not the file that the certificate names"
+    assert wrong["nothing else"] == "not covered: strange"
+
+
 def test_a_folder_that_is_a_link_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there = released(pictures(PLAIN), tmp_path / "release", private=False)
     (there / "folder").rename(tmp_path / "elsewhere")

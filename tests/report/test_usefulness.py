@@ -29,7 +29,7 @@ def told(
         (
             *(0.8, 0.84),
             "is 4.0 points below the floor, noisy class means of the same budget (84.0 %): use noisy_means instead of "
-            'it, and say so with --chosen-among "2 methods".',
+            'it, another release, whose epsilon adds, and say so with --chosen-among "2 methods".',
         ),
         (0.845, 0.84, "is no better than the floor, noisy class means of the same budget (84.0 %)."),
         (0.835, 0.84, "is no better than the floor, noisy class means of the same budget (84.0 %)."),

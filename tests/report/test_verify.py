@@ -539,7 +539,7 @@ def test_a_changed_a_missing_and_an_added_file_are_found(tmp_path: Path, capsys:
     (release / "notes" / "scan 7.png").write_bytes(b"?")
     status, rows, _ = checked(release, capsys)
     assert status == 1
-    assert rows["files"] == ("FAILS", "samples.png is missing; README.md is not the file that was signed")
+    assert rows["files"] == ("FAILS", "samples.png is missing; README.md is not the file that the certificate names")
     assert rows["nothing else"] == ("FAILS", "not covered: notes/scan 7.png")
     assert rows["epsilon"][0] == "holds"
     # An empty folder has a name.
