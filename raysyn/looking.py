@@ -130,6 +130,7 @@ def look(given: str, flags: Flags) -> list[str]:
         *source.warned,
         _read(config, facts, found),
         *_fitting(given, assumed, fit, found),
+        *looked.of_two_depths(found, flags.window is not None),
         *looked.sentences(found),
         *looked.of_persons(persons, None if persons else grouped.suggested(source), named),
         *looked.advice(found),

@@ -173,6 +173,31 @@ def test_what_is_not_plain_is_shown_as_a_run_would_read_it(tmp_path: Path) -> No
         looked_at(source, sheet, window=(5, 5))
 
 
+def test_files_of_another_depth_are_named_before_a_window_is_tried(tmp_path: Path) -> None:
+    source, sheet = tmp_path / "scans", tmp_path / "sheet.png"
+    for split in ("train", "test"):
+        (source / split / "a").mkdir(parents=True)
+        for at in range(4):
+            (source / split / "a" / f"{at}.png").write_bytes(png(noise()))
+    deep = "train/a/7.png", "test/a/9.png"
+    for name in deep:
+        (source / name).write_bytes(png(RNG.integers(100, 4000, (10, 10), dtype=np.uint16)))
+    told = (
+        "There are images of two depths, 2 deeper than 8 bits (file train/a/7.png, file test/a/9.png) and 8 of 8 bits, "
+        "which no --data.window reads together: convert all to one depth first."
+    )
+    said = looked_at(source, sheet)
+    assert told in said and "Of the 8 images that can be used none is an exact copy of another one." in said
+    said = looked_at(source, sheet, window=(0, 65535))
+    assert told in said and "No image is an exact copy" not in said and "Of the 2 images that can be used none" in said
+    for name in deep:
+        (source / name).write_bytes(png(noise()))
+    said = looked_at(source, sheet)
+    assert "two depths" not in said and "No image is an exact copy of another one." in said
+    Image.fromarray(RNG.random((10, 10), dtype=np.float32)).save(source / "train/a/8.tiff")
+    assert "two depths" not in looked_at(source, sheet), "floats from 0 to 1 are read without a window"
+
+
 @pytest.mark.parametrize("path", ["scans", "my scans/of $HOME", "it's; ls", "a`b`&c"])
 @pytest.mark.parametrize("flags", [
     {}, {"window": (0.1, 1 / 3)}, {"window": (-1e-7, 16777217.0)}, {"background": "#fffff0", "colour": "rgb"},

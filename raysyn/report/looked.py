@@ -85,6 +85,24 @@ def _by_value(label: Any) -> tuple[bool, Any]:
     return not number, label if number else str(label)
 
 
+def of_two_depths(found: Survey, windowed: bool) -> list[str]:
+    """What is said where some are deeper than 8 bits and some are not, and these cannot be read together; `windowed`
+    is whether they were looked at through a window."""
+    numbers = {deep: found.depths[deep, True] + found.depths[deep, False] for deep in (True, False)}
+    # A window is for the deeper ones alone; without one, scans that name their own are read, and so are floats.
+    if not all(numbers.values()) or not found.depths[not windowed, False]:
+        return []
+    rarer = min(numbers, key=lambda deep: numbers[deep])
+    told = {True: f"{numbers[True]:,} deeper than 8 bits", False: f"{numbers[False]:,} of 8 bits"}
+    some = ", ".join(map(_printable, found.of_depth[rarer]))
+    more = f" and {rest:,} more" if (rest := numbers[rarer] - len(found.of_depth[rarer])) else ""
+    told[rarer] += f" ({some}{more})"
+    return [
+        f"There are images of two depths, {told[rarer]} and {told[not rarer]}, which no --data.window reads together: "
+        "convert all to one depth first."
+    ]
+
+
 def sentences(found: Survey) -> list[str]:
     """What is worth knowing beside the tables."""
     lines = []
@@ -101,8 +119,10 @@ def sentences(found: Survey) -> list[str]:
     if more := [pair for pair in found.copies if pair not in found.crossed]:
         pairs = "; ".join(f"{_printable(one)} is {_printable(other)}" for one, other in more)
         lines.append(f"The first copies within a split, beside the first of the same pixels in any: {pairs}.")
-    if not found.copies:
+    if not found.copies and not bad:
         lines.append("No image is an exact copy of another one.")
+    elif not found.copies and (compared := found.images - bad) > 1:
+        lines.append(f"Of the {compared:,} images that can be used none is an exact copy of another one.")
     return lines
 
 
