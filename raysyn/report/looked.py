@@ -23,6 +23,11 @@ INSIDE = (
     "Stays inside: all of this is of the images themselves, without noise. What you choose by it is chosen on private "
     "images: say so with --tuned-on."
 )
+PRIVATE_ENDS = (
+    "Both are of private images: --data.window LOW HIGH is public, so do not copy them there, but give what the device "
+    "or the format can hold. Of 16 bits 0 65535 is the whole range, and tells nothing."
+)
+"""What is said of least and largest values."""
 COLUMNS, ROWS = 12, 25
 """Of the contact sheet."""
 SIDES = (8, 16, 28, 32, 64, 128, 224, 256)
@@ -109,7 +114,7 @@ def sentences(found: Survey) -> list[str]:
     if bad := found.faults.total():
         lines.append(f"Images that cannot be used, at which a run stops: {bad:,}. The first: {_listed(found.faulty)}.")
     for mode, (least, most) in found.spans.items():
-        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g} (for --data.window LOW HIGH).")
+        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g}. {PRIVATE_ENDS}")
     lines += [f"Exact copies within {split}: {n:,}." for split, n in found.within.items() if n]
     for (split, earlier), n in found.across.items():
         lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")
