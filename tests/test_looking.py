@@ -91,6 +91,7 @@ def test_everything_is_counted_and_nothing_is_changed(
     copies = "train: file train/ant/1.png is train: file train/ant/0.png; tra"
     assert f"The first copies within a split, beside the first of the same pixels in any: {copies}" in said
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
+    assert "at the first that is of another size or is not colour or cannot be used. No method is told: such a" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
     assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
     assert "Contact sheet (stays inside): look-scans.png Page (stays inside): page.html" in said
@@ -109,8 +110,15 @@ def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
         for split in ("train", "test"):
             (source / split / "a").mkdir(parents=True, exist_ok=True)
             (source / split / "a" / f"{number}.png").write_bytes(png(noise(height, width)))
-    lines = look(str(source), Flags(sheet=str(tmp_path / "sheet.png")))
-    assert "--data.size 28 makes them one" in " ".join(" ".join(lines).split())
+    said = looked_at(source, tmp_path / "sheet.png")
+    assert "--data.size 28 makes them one. To be told of such a run, look again with --size 28." in said
+    assert "refused at the first that is of another size. No method is told: such a run would be refused." in said
+    said = looked_at(source, tmp_path / "sheet.png", size=28)
+    assert "--data.size 28 reads 3 training and 3 test images of 28 x 28 pixels, grey, 1 class." in said
+    assert "Which method fits" in said and "sizes, the shortest" not in said and "30 x 40 2" in said
+    (words,) = re.findall(r"raysyn auto (.*?) --epsilon", said)
+    assert words == f"{source} --data.size 28"
+    assert "--data.size 3 would be refused: data.size" in looked_at(source, tmp_path / "sheet.png", size=3)
     assert load(DataConfig(path=str(source), size=28, crop="centre")).train.shape == (28, 28, 1)
 
 
@@ -204,7 +212,7 @@ def test_files_of_another_depth_are_named_before_a_window_is_tried(tmp_path: Pat
 @pytest.mark.parametrize("flags", [
     {}, {"window": (0.1, 1 / 3)}, {"window": (-1e-7, 16777217.0)}, {"background": "#fffff0", "colour": "rgb"},
     {"label_column": "is it?", "label_order": ("a b", "$c"), "multi_label": "combination"}, {"person_column": "who's"},
-    {"person_pattern": r"^(\w+ \d)"}, {"labels": False},
+    {"person_pattern": r"^(\w+ \d)"}, {"labels": False}, {"size": 28},
 ])  # fmt: skip
 def test_what_is_printed_as_a_command_is_read_as_it_was_given(path: str, flags: dict[str, Any]) -> None:
     config = DataConfig(path=path, **flags)

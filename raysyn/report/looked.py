@@ -177,15 +177,15 @@ def _listed(pairs: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"{', '.join(map(_printable, some))} ({fault})" for fault, some in places.items())
 
 
-def advice(found: Survey) -> list[str]:
-    """Which flags, or what done to the files, makes them of one size and kind."""
+def advice(found: Survey, sized: int | None) -> list[str]:
+    """Which flags, or what done to the files, makes them of one size and kind; `sized`: that which is given."""
     lines = []
     sides = [min(size) for size in found.sizes]
-    if len(found.sizes) > 1:
+    if len(found.sizes) > 1 and sized is None:
         size = max((side for side in SIDES if side <= min(sides)), default=SIDES[0])
         lines.append(
             f"There are {len(found.sizes):,} sizes, the shortest side is {min(sides)} pixels: --data.size {size} makes "
-            "them one."
+            f"them one. To be told of such a run, look again with --size {size}."
         )
     if any(width != height for width, height in found.sizes):
         lines.append(
@@ -210,9 +210,16 @@ def _kinds(found: Survey) -> Counter[str]:
     return kinds
 
 
-def of_one_kind(found: Survey, channels: int) -> bool:
-    """Whether all can be used, and are of one size, and of the kind that the first one has."""
-    return not found.faults and len(found.sizes) == 1 and _kinds(found).keys() == {KINDS[channels]}
+def differing(found: Survey, channels: int, sized: int | None) -> list[str]:
+    """What a run is refused for, in words after "the first that"; nothing where all can be used, and are of one size,
+    unless all are rescaled to `sized`, and of the kind that the first one has."""
+    kind = KINDS[channels]
+    reasons = {
+        "is of another size": sized is None and len(found.sizes) > 1,
+        f"is not {kind}": bool(_kinds(found).keys() - {kind}),
+        "cannot be used": bool(found.faults),
+    }
+    return [reason for reason, holds in reasons.items() if holds]
 
 
 def sheet(found: Survey, names: Sequence[str] | None) -> bytes:
