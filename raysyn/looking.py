@@ -54,6 +54,9 @@ class Flags:
     """most-frequent or combination: how several labels of an image make a class, as --data.multi-label of a run."""
     label_order: tuple[str, ...] = ()
     """Which labels to heed, as --data.label-order of a run."""
+    size: int | None = None
+    """Pixels a side that a run rescales all images to, as --data.size of a run; the tables are of images as they
+    are."""
     window: tuple[float, float] | None = None
     """LOW HIGH: which values of images deeper than 8 bits become 0 and 255, as --data.window of a run."""
     colour: Colour = "auto"
@@ -88,9 +91,9 @@ def look(given: str, flags: Flags) -> list[str]:
     columns = Columns(flags.image_column, flags.label_column, group="")
     config = DataConfig(
         name=given if named else None, path=None if named else given,
-        image_column=columns.image, label_column=columns.label, window=flags.window, colour=flags.colour,
-        background=flags.background, labels=flags.labels, multi_label=flags.multi_label, label_order=flags.label_order,
-        person_column=flags.person_column, person_pattern=flags.person_pattern,
+        image_column=columns.image, label_column=columns.label, size=flags.size, window=flags.window,
+        colour=flags.colour, background=flags.background, labels=flags.labels, multi_label=flags.multi_label,
+        label_order=flags.label_order, person_column=flags.person_column, person_pattern=flags.person_pattern,
     )  # fmt: skip
     whose = Persons.of(flags.person_column, flags.person_pattern, group="")
     if named:
@@ -130,9 +133,10 @@ def look(given: str, flags: Flags) -> list[str]:
         *source.warned,
         _read(config, facts, found),
         *_fitting(given, assumed, fit, found),
+        *looked.of_two_depths(found, flags.window is not None),
         *looked.sentences(found),
         *looked.of_persons(persons, None if persons else grouped.suggested(source), named),
-        *looked.advice(found),
+        *looked.advice(found, flags.size),
     ]
     png = looked.sheet(found, source.class_names)
     write_atomically(sheet, png, 0o600)
@@ -184,6 +188,7 @@ def _flags(config: DataConfig) -> str:
         flag += f" --data.{what}-column {shlex.quote(name)}" if name is not None else ""
     flag += f" --data.person-pattern {shlex.quote(config.person_pattern)}" if config.person_pattern else ""
     flag += f" --data.test-share {config.test_share:g}" if config.test_share else ""
+    flag += f" --data.size {config.size}" if config.size is not None else ""
     flag += "" if config.labels else " --data.no-labels"
     flag += f" --data.multi-label {config.multi_label}" if config.multi_label else ""
     flag += f" --data.label-order {shlex.join(config.label_order)}" if config.label_order else ""
@@ -200,7 +205,7 @@ def _typed(value: float | str) -> str:
 
 
 def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) -> list[str]:
-    """Which method and preset fit, by the rule of `raysyn auto` and for its usual promise and time; nothing where a run
+    """Which method and preset fit, by the rule of `raysyn auto` and for its usual promise and time; none where a run
     would be refused."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
     from raysyn.methods.auto import choice, told
@@ -209,8 +214,10 @@ def _fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) 
     from raysyn.methods.machines import On
     from raysyn.methods.outlook import workers
 
-    if isinstance(facts, str) or not looked.of_one_kind(found, facts[0][1][2]):
+    if isinstance(facts, str):
         return []
+    if looked.differing(found, facts[0][1][2], config.size):
+        return ["No method is told: such a run would be refused."]
     (_, shape, classes), units, unit = facts
     delta, few = told.few(units, unit)
     asked = Config(epsilon=EPSILON, delta=delta)
@@ -244,9 +251,11 @@ def _read(config: DataConfig, facts: Known | str, found: Survey) -> str:
     tested = found.classes.get("test", Counter()).total() or found.classes["train"].total() - n
     what = f"{n:,} training and {tested:,} test images of {width} x {height} pixels, {looked.KINDS[channels]}"
     many = f"{classes:,} class{'es' if classes > 1 else ''}"
-    if looked.of_one_kind(found, channels):
+    if not (differing := looked.differing(found, channels, config.size)):
         return f"A run with {flag} reads {what}, {many}."
-    return f"A run with {flag} begins to read {what}, {many}, and is refused at the first that differs."
+    return (
+        f"A run with {flag} begins to read {what}, {many}, and is refused at the first that {' or '.join(differing)}."
+    )
 
 
 def _shown(table: looked.Table) -> list[str]:

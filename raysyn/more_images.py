@@ -44,12 +44,14 @@ class Flags:
     synthetic: int = 60_000
     """Images to draw; by default as many as the run has released."""
     classes: tuple[str, ...] = ()
-    """Names of the classes to draw; by default all, in the shares of the run."""
+    """Classes to draw, by their names as the run has them (numbers where it has no names); by default all, in the
+    shares of the run."""
     shares: tuple[float, ...] = ()
     """Shares of these classes, in their order, as numbers of any sum; by default equal ones. They count as public: true
     shares of private images must not be copied here."""
     seed: int = 0
-    """With the run's own, which is the default, images begin with those that it has released, by full five hundreds."""
+    """By default one more than the run's, which gives other images than those that it has released; each further draw
+    needs another one. With the run's own, images begin with those that it has released, by full five hundreds."""
     sampler: SamplerConfig | None = None
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     chosen_among: str | None = None
@@ -66,6 +68,10 @@ NOT_OF_IMAGES = ("on", "out", "release", "chosen_among", "trust")
 """Flags that change nothing in the images."""
 PLAIN = Flags(synthetic=60_000, sampler=SamplerConfig(), out="")
 """Every flag that there is."""
+OF_RUN = ("synthetic", "seed")
+"""Flags whose default is known only where the run is."""
+DEFAULTS = "Defaults are those of the run: name it before --help to see them."
+"""What is said where it is not."""
 
 
 def default(made_by: Source) -> Flags:
@@ -73,7 +79,8 @@ def default(made_by: Source) -> Flags:
     config = made_by.config
     diffusion = getattr(config, "generator", "diffusion") == "diffusion"
     sampler = getattr(config, "sampler", None) if diffusion else None
-    return Flags(synthetic=config.synthetic or made_by.released, seed=config.seed, sampler=sampler, out="")
+    # Another seed than the run's, with which these would be its released images once more.
+    return Flags(synthetic=config.synthetic or made_by.released, seed=config.seed + 1, sampler=sampler, out="")
 
 
 def read(made_by: Source, words: Sequence[str]) -> Flags:
@@ -158,6 +165,8 @@ def draw(begun: Begun) -> None:
     facts = made_by.signed["public_facts"]
     if given.sampler is not None and (told := doubt(given.sampler)) is not None:
         console.say(f"WARNING: {told}.")
+    if (told := repeated(made_by, given)) is not None:
+        console.say(told)
     console.begin(["synthesise"])
     names = made_by.like.class_names
     images = drawn(begun.compute, folder, console, begun.drawing, begun.labels_N, given.seed, names)
@@ -170,10 +179,20 @@ def draw(begun: Begun) -> None:
     console.say(f"Release ({may}): {folder.shown(folder.release)}")
 
 
+def repeated(made_by: Source, given: Flags) -> str | None:
+    """What is said where images of the run's release can be drawn once more."""
+    if given.seed != made_by.config.seed or given.sampler != default(made_by).sampler:
+        return None
+    return (
+        f"seed is {given.seed}, the run's own: images of its release will be among these, as duplicates where the two "
+        "are put together; leave --seed out for others."
+    )
+
+
 def certificate(made_by: Source, given: Flags) -> dict[str, Any]:
     """The run's own, which says how these images were drawn, and of what else they were chosen."""
     signed = {name: value for name, value in made_by.signed.items() if name != "files"}
-    was = {flag.name: flag.value for flag in flags_of(default(made_by))}
+    was = {flag.name: flag.value for flag in flags_of(replace(default(made_by), seed=made_by.config.seed))}
     changed = [
         f"{flag.name}={flag.value}"
         for flag in flags_of(given)

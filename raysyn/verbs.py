@@ -146,14 +146,14 @@ def _draw(arguments: Sequence[str]) -> int:
 def _draw_help(prog: str, words: Sequence[str], everything: bool) -> str:
     from raysyn import more_images
 
-    run, given = words[0], more_images.PLAIN
-    if not run.startswith("-"):
-        try:
-            given = more_images.default(more_images.source(run))
-        except ValueError as error:
-            cli.refuse(str(error))
-    name = "RUN" if run.startswith("-") else run
-    return of_preset(given, prog, f"{name} --out FOLDER", [_draw.__doc__ or ""], everything=everything)
+    run, given, about = words[0], more_images.PLAIN, _draw.__doc__ or ""
+    if run.startswith("-"):
+        return of_preset(given, prog, "RUN --out FOLDER", [about, more_images.DEFAULTS], everything, more_images.OF_RUN)
+    try:
+        given = more_images.default(more_images.source(run))
+    except ValueError as error:
+        cli.refuse(str(error))
+    return of_preset(given, prog, f"{run} --out FOLDER", [about], everything)
 
 
 def _auto_help(prog: str, words: Sequence[str], everything: bool) -> str:

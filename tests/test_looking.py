@@ -91,6 +91,7 @@ def test_everything_is_counted_and_nothing_is_changed(
     copies = "train: file train/ant/1.png is train: file train/ant/0.png; tra"
     assert f"The first copies within a split, beside the first of the same pixels in any: {copies}" in said
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
+    assert "at the first that is of another size or is not colour or cannot be used. No method is told: such a" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
     assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
     assert "Contact sheet (stays inside): look-scans.png Page (stays inside): page.html" in said
@@ -109,8 +110,15 @@ def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
         for split in ("train", "test"):
             (source / split / "a").mkdir(parents=True, exist_ok=True)
             (source / split / "a" / f"{number}.png").write_bytes(png(noise(height, width)))
-    lines = look(str(source), Flags(sheet=str(tmp_path / "sheet.png")))
-    assert "--data.size 28 makes them one" in " ".join(" ".join(lines).split())
+    said = looked_at(source, tmp_path / "sheet.png")
+    assert "--data.size 28 makes them one. To be told of such a run, look again with --size 28." in said
+    assert "refused at the first that is of another size. No method is told: such a run would be refused." in said
+    said = looked_at(source, tmp_path / "sheet.png", size=28)
+    assert "--data.size 28 reads 3 training and 3 test images of 28 x 28 pixels, grey, 1 class." in said
+    assert "Which method fits" in said and "sizes, the shortest" not in said and "30 x 40 2" in said
+    (words,) = re.findall(r"raysyn auto (.*?) --epsilon", said)
+    assert words == f"{source} --data.size 28"
+    assert "--data.size 3 would be refused: data.size" in looked_at(source, tmp_path / "sheet.png", size=3)
     assert load(DataConfig(path=str(source), size=28, crop="centre")).train.shape == (28, 28, 1)
 
 
@@ -146,7 +154,9 @@ def test_what_is_not_plain_is_shown_as_a_run_would_read_it(tmp_path: Path) -> No
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(content)
     said = looked_at(source, sheet)
-    assert "I;16 4" in said and f"Values of I;16 lie from {deep.min():,} to {2 * deep.max():,} (for" in said
+    ends = f"Values of I;16 lie from {deep.min():,} to {2 * deep.max():,}."
+    assert "I;16 4" in said and f"{ends} {looked.PRIVATE_ENDS}" in said
+    assert "do not copy them there" in said and "0 65535 is the whole range, and tells nothing" in said
     assert "deeper than 8 bits: scale those that matter with --window LOW HIGH 4" in said
     assert "The first: file train/a/0.png, file train/a/1.png, file train/b/0.png, file test/a/0.png (its mode" in said
     said = looked_at(source, sheet, window=(0, 8191))
@@ -173,11 +183,36 @@ def test_what_is_not_plain_is_shown_as_a_run_would_read_it(tmp_path: Path) -> No
         looked_at(source, sheet, window=(5, 5))
 
 
+def test_files_of_another_depth_are_named_before_a_window_is_tried(tmp_path: Path) -> None:
+    source, sheet = tmp_path / "scans", tmp_path / "sheet.png"
+    for split in ("train", "test"):
+        (source / split / "a").mkdir(parents=True)
+        for at in range(4):
+            (source / split / "a" / f"{at}.png").write_bytes(png(noise()))
+    deep = "train/a/7.png", "test/a/9.png"
+    for name in deep:
+        (source / name).write_bytes(png(RNG.integers(100, 4000, (10, 10), dtype=np.uint16)))
+    told = (
+        "There are images of two depths, 2 deeper than 8 bits (file train/a/7.png, file test/a/9.png) and 8 of 8 bits, "
+        "which no --data.window reads together: convert all to one depth first."
+    )
+    said = looked_at(source, sheet)
+    assert told in said and "Of the 8 images that can be used none is an exact copy of another one." in said
+    said = looked_at(source, sheet, window=(0, 65535))
+    assert told in said and "No image is an exact copy" not in said and "Of the 2 images that can be used none" in said
+    for name in deep:
+        (source / name).write_bytes(png(noise()))
+    said = looked_at(source, sheet)
+    assert "two depths" not in said and "No image is an exact copy of another one." in said
+    Image.fromarray(RNG.random((10, 10), dtype=np.float32)).save(source / "train/a/8.tiff")
+    assert "two depths" not in looked_at(source, sheet), "floats from 0 to 1 are read without a window"
+
+
 @pytest.mark.parametrize("path", ["scans", "my scans/of $HOME", "it's; ls", "a`b`&c"])
 @pytest.mark.parametrize("flags", [
     {}, {"window": (0.1, 1 / 3)}, {"window": (-1e-7, 16777217.0)}, {"background": "#fffff0", "colour": "rgb"},
     {"label_column": "is it?", "label_order": ("a b", "$c"), "multi_label": "combination"}, {"person_column": "who's"},
-    {"person_pattern": r"^(\w+ \d)"}, {"labels": False},
+    {"person_pattern": r"^(\w+ \d)"}, {"labels": False}, {"size": 28},
 ])  # fmt: skip
 def test_what_is_printed_as_a_command_is_read_as_it_was_given(path: str, flags: dict[str, Any]) -> None:
     config = DataConfig(path=path, **flags)

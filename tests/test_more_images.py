@@ -85,8 +85,10 @@ def test_more_of_a_sealed_run_begins_with_what_it_released(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before, out = files(finished), tmp_path / "more"
-    told = said(capsys, "draw", str(finished), "--synthetic", "70", "--out", str(out), *HERE)
+    words = ("--synthetic", "70", "--seed", "3", "--out", str(out))
+    told = said(capsys, "draw", str(finished), *words, *HERE)
     assert "draw: 70 images" in told and "Release (may leave)" in told
+    assert "seed is 3, the run's own: images of its release will be among these" in " ".join(told.split())
     assert files(finished) == before, "the run itself is as it was"
     more, first = images_of(out), images_of(finished)
     # By full chunks, which are of 20 here.
@@ -100,10 +102,31 @@ def test_more_of_a_sealed_run_begins_with_what_it_released(
     assert different == {"drawn_anew", "files"} and all(check.holds for check in verify(out / "release"))
 
     # The same command finds it finished; another one is another release.
-    assert "found finished" in said(capsys, "draw", str(finished), "--synthetic", "70", "--out", str(out), *HERE)
+    assert "found finished" in said(capsys, "draw", str(finished), *words, *HERE)
     before = files(out / "release")
-    refused = said(capsys, "draw", str(finished), "--synthetic", "71", "--out", str(out), *HERE, status=2)
+    refused = said(capsys, "draw", str(finished), *words, "--synthetic", "71", *HERE, status=2)
     assert "synthetic = 70" in refused and files(out / "release") == before
+
+
+@pytest.mark.parametrize("flags", [{}, {"classes": ("digit 7",), "synthetic": 60}])
+def test_a_draw_without_a_seed_repeats_nothing_of_the_release(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: dict[str, Any]
+) -> None:
+    drawn = raysyn.draw(str(finished), out=str(tmp_path / "more"), on={"address": "here"}, **flags)
+    assert "the run's own: images" not in capsys.readouterr().out
+    assert drawn.certificate["drawn_anew"]["settings"].endswith("seed=4"), "the run's is 3"
+    first, more = ({one.tobytes() for one in images.images_NHWC} for images in (images_of(finished), drawn.images))
+    assert len(first) == 40 and not first & more
+
+
+def test_help_names_a_default_that_only_the_run_knows_where_it_is_named(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, shown in (((), False), ((str(finished),), True)):
+        told = " ".join(said(capsys, "draw", *words, "--help").split())
+        assert ("as many as the run has released. (default: 40)" in told) == shown
+        assert ("by full five hundreds. (default: 4)" in told) == shown and "60000" not in told
+        assert "by their names as the run has them (numbers where it has no names)" in told
 
 
 def test_how_many_were_released_is_read_once(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +149,7 @@ def test_other_classes_shares_seed_and_sampler(finished: Path, tmp_path: Path) -
     assert any("3 guidances" in choice for choice in told) and choices.BY_HAND in told
     same, other = (
         raysyn.draw(str(finished), out=str(tmp_path / name), quiet=True, on={"address": "here"}, **flags).images
-        for name, flags in {"same": {}, "other": {"sampler.guidance": 2.0}}.items()
+        for name, flags in {"same": {"seed": 3}, "other": {"seed": 3, "sampler.guidance": 2.0}}.items()
     )
     np.testing.assert_array_equal(same.images_NHWC, images_of(finished).images_NHWC)
     assert (other.images_NHWC != same.images_NHWC).any(), "guidance makes other images"
@@ -286,7 +309,7 @@ def test_a_release_that_holds_the_network_is_enough(
     handed = tmp_path / "handed on"
     shutil.copytree(finished / "release", handed)
     more = raysyn.draw(
-        str(handed), out=str(tmp_path / "more"), synthetic=50, quiet=True, on={"address": "here"},
+        str(handed), out=str(tmp_path / "more"), synthetic=50, seed=3, quiet=True, on={"address": "here"},
         release={"layout": ("folder",)},
     )  # fmt: skip
     np.testing.assert_array_equal(more.images.images_NHWC[:40], images_of(finished).images_NHWC)
@@ -399,7 +422,7 @@ def test_what_was_drawn_is_no_run_and_has_the_labels_that_it_says(
     # Each image is of the label that stands beside it.
     made_by, images = more_images.source(str(finished)), images_of(drawn)
     drawing = made_by.drawing(made_by.config, made_by.like, 160, made_by.answer)
-    seed = int(np.random.SeedSequence([made_by.config.seed, 0]).generate_state(1)[0])
+    seed = int(np.random.SeedSequence([made_by.config.seed + 1, 0]).generate_state(1)[0])
     again = drawing.draw((seed, images.labels_N.copy()), drawing.shared).numpy()
     np.testing.assert_array_equal(again, images.images_NHWC)
 

@@ -110,7 +110,7 @@ class Reading:
 
     def window_flag(self) -> str:
         """How a window is said."""
-        hint = " (in its own units: `raysyn look` tells where they lie)" if self.group else ""
+        hint = " (in its own units, of what the device or the format can hold)" if self.group else ""
         return f"{self.flag('window')} LOW HIGH{hint}"
 
     def given(self) -> list[tuple[str, Any]]:

@@ -54,6 +54,10 @@ class Survey:
     """grey, colour or GREYS, of those that can be used."""
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """{mode: least and largest value} of what is deeper than 8 bits, in its own units."""
+    depths: Counter[tuple[bool, bool]] = field(default_factory=Counter)
+    """Image files by (whether one is deeper than 8 bits, whether it can be used)."""
+    of_depth: dict[bool, list[str]] = field(default_factory=lambda: {False: [], True: []})
+    """Places of the first that are not deeper than 8 bits, and of the first that are."""
     windows: Counter[str] = field(default_factory=Counter)
     """Those that DICOM files name."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -161,6 +165,10 @@ def _count(found: Survey, one: _Seen, place: str) -> None:
     if one.facts is not None and one.facts.span is not None:
         least, most = found.spans.get(one.facts.mode, one.facts.span)
         found.spans[one.facts.mode] = min(least, one.facts.span[0]), max(most, one.facts.span[1])
+    if one.facts is not None:
+        deep = one.facts.span is not None
+        found.depths[deep, one.fault is None] += 1
+        found.of_depth[deep] += [place][: EXAMPLES - len(found.of_depth[deep])]
     if one.facts is not None and one.facts.scan:
         window = one.facts.window
         found.windows[UNNAMED if window is None else f"{window[0]:g} to {window[1]:g}"] += 1

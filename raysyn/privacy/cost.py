@@ -25,6 +25,8 @@ UNITS = {ADD_REMOVE: "image", ADD_REMOVE_PERSON: "person"}
 """What is proved, and what it is about in a word."""
 FEWEST, MUCH = 100, 0.1
 """Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
+SMALL_BATCH = 64
+"""No smaller one is advised, as far as there are so many."""
 ROUGH = 0.03
 """Relative error of a first look at a price."""
 LEAST_NOISE, MOST_NOISE = 1e-12, 1e9
@@ -240,16 +242,20 @@ def calibrate(budget_epsilon: float, delta: float, accountant: str, fixed: Seque
     return replace(flexible, noise_multiplier=math.exp(root))
 
 
-def sgd_schedule(n: int, batch_size: int, epochs: float) -> tuple[float, int]:
-    """(q, steps) of DP-SGD with an expected batch size: q = batch_size / n and round(epochs / q) steps.
+def sgd_schedule(n: int, batch_size: int, epochs: float, group: str = "") -> tuple[float, int]:
+    """(q, steps) of DP-SGD with an expected batch size: q = batch_size / n and round(epochs / q) steps. ValueError
+    names the `group` of flags that the two are in.
 
     This is the convention that meets the DP-FETA paper's Table V: 4,096 of 60,000 for 150 epochs is 2,197
     steps, its "2.2K". The public code instead rounds n / batch_size up first: 2,250 steps at q = 1/15.
     """
+    within = f"{group}." if group else ""
     if not 0 < batch_size <= n:
-        raise ValueError(f"batch_size is {batch_size}: give 1 to {n}, the number of training images")
+        # A part of them, so that there is more than a step or two in an epoch; of few, all.
+        mend = f", as in --{group}.batch-size {min(n, max(SMALL_BATCH, n // 8))}" if group else ""
+        raise ValueError(f"{within}batch_size is {batch_size}: give 1 to {n}, the number of training images{mend}")
     if not 0 < epochs < math.inf:
-        raise ValueError(f"epochs is {epochs}: give a number above 0")
+        raise ValueError(f"{within}epochs is {epochs}: give a number above 0")
     sampling_rate = batch_size / n
     return sampling_rate, max(1, round(epochs / sampling_rate))
 

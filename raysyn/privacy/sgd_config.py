@@ -66,10 +66,10 @@ class SGDConfig:
                 raise ValueError(f"{field} is {getattr(self, field)}: give a decay in [0, 1)")
         rank_of(self.layers)
 
-    def cost(self, n: int) -> Cost:
+    def cost(self, n: int, group: str = "") -> Cost:
         """What fine-tuning on `n` images costs, with the noise multiplier still to be calibrated.
 
-        Raises ValueError for a batch_size above n.
+        Raises ValueError for a batch_size above n, which names the `group` of flags that these are.
         """
-        rate, steps = sgd_schedule(n, self.batch_size, self.epochs)
+        rate, steps = sgd_schedule(n, self.batch_size, self.epochs, group)
         return Cost(mechanism="DP-SGD", noise_multiplier=None, sampling_rate=rate, steps=steps)

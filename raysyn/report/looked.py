@@ -23,6 +23,11 @@ INSIDE = (
     "Stays inside: all of this is of the images themselves, without noise. What you choose by it is chosen on private "
     "images: say so with --tuned-on."
 )
+PRIVATE_ENDS = (
+    "Both are of private images: --data.window LOW HIGH is public, so do not copy them there, but give what the device "
+    "or the format can hold. Of 16 bits 0 65535 is the whole range, and tells nothing."
+)
+"""What is said of least and largest values."""
 COLUMNS, ROWS = 12, 25
 """Of the contact sheet."""
 SIDES = (8, 16, 28, 32, 64, 128, 224, 256)
@@ -85,13 +90,31 @@ def _by_value(label: Any) -> tuple[bool, Any]:
     return not number, label if number else str(label)
 
 
+def of_two_depths(found: Survey, windowed: bool) -> list[str]:
+    """What is said where some are deeper than 8 bits and some are not, and these cannot be read together; `windowed`
+    is whether they were looked at through a window."""
+    numbers = {deep: found.depths[deep, True] + found.depths[deep, False] for deep in (True, False)}
+    # A window is for the deeper ones alone; without one, scans that name their own are read, and so are floats.
+    if not all(numbers.values()) or not found.depths[not windowed, False]:
+        return []
+    rarer = min(numbers, key=lambda deep: numbers[deep])
+    told = {True: f"{numbers[True]:,} deeper than 8 bits", False: f"{numbers[False]:,} of 8 bits"}
+    some = ", ".join(map(_printable, found.of_depth[rarer]))
+    more = f" and {rest:,} more" if (rest := numbers[rarer] - len(found.of_depth[rarer])) else ""
+    told[rarer] += f" ({some}{more})"
+    return [
+        f"There are images of two depths, {told[rarer]} and {told[not rarer]}, which no --data.window reads together: "
+        "convert all to one depth first."
+    ]
+
+
 def sentences(found: Survey) -> list[str]:
     """What is worth knowing beside the tables."""
     lines = []
     if bad := found.faults.total():
         lines.append(f"Images that cannot be used, at which a run stops: {bad:,}. The first: {_listed(found.faulty)}.")
     for mode, (least, most) in found.spans.items():
-        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g} (for --data.window LOW HIGH).")
+        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g}. {PRIVATE_ENDS}")
     lines += [f"Exact copies within {split}: {n:,}." for split, n in found.within.items() if n]
     for (split, earlier), n in found.across.items():
         lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")
@@ -101,8 +124,10 @@ def sentences(found: Survey) -> list[str]:
     if more := [pair for pair in found.copies if pair not in found.crossed]:
         pairs = "; ".join(f"{_printable(one)} is {_printable(other)}" for one, other in more)
         lines.append(f"The first copies within a split, beside the first of the same pixels in any: {pairs}.")
-    if not found.copies:
+    if not found.copies and not bad:
         lines.append("No image is an exact copy of another one.")
+    elif not found.copies and (compared := found.images - bad) > 1:
+        lines.append(f"Of the {compared:,} images that can be used none is an exact copy of another one.")
     return lines
 
 
@@ -152,15 +177,15 @@ def _listed(pairs: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"{', '.join(map(_printable, some))} ({fault})" for fault, some in places.items())
 
 
-def advice(found: Survey) -> list[str]:
-    """Which flags, or what done to the files, makes them of one size and kind."""
+def advice(found: Survey, sized: int | None) -> list[str]:
+    """Which flags, or what done to the files, makes them of one size and kind; `sized`: that which is given."""
     lines = []
     sides = [min(size) for size in found.sizes]
-    if len(found.sizes) > 1:
+    if len(found.sizes) > 1 and sized is None:
         size = max((side for side in SIDES if side <= min(sides)), default=SIDES[0])
         lines.append(
             f"There are {len(found.sizes):,} sizes, the shortest side is {min(sides)} pixels: --data.size {size} makes "
-            "them one."
+            f"them one. To be told of such a run, look again with --size {size}."
         )
     if any(width != height for width, height in found.sizes):
         lines.append(
@@ -185,9 +210,16 @@ def _kinds(found: Survey) -> Counter[str]:
     return kinds
 
 
-def of_one_kind(found: Survey, channels: int) -> bool:
-    """Whether all can be used, and are of one size, and of the kind that the first one has."""
-    return not found.faults and len(found.sizes) == 1 and _kinds(found).keys() == {KINDS[channels]}
+def differing(found: Survey, channels: int, sized: int | None) -> list[str]:
+    """What a run is refused for, in words after "the first that"; nothing where all can be used, and are of one size,
+    unless all are rescaled to `sized`, and of the kind that the first one has."""
+    kind = KINDS[channels]
+    reasons = {
+        "is of another size": sized is None and len(found.sizes) > 1,
+        f"is not {kind}": bool(_kinds(found).keys() - {kind}),
+        "cannot be used": bool(found.faults),
+    }
+    return [reason for reason, holds in reasons.items() if holds]
 
 
 def sheet(found: Survey, names: Sequence[str] | None) -> bytes:

@@ -67,9 +67,11 @@ def briefly_told(whole: Any) -> list[str]:
     return ["flags:", *(f"  {name:<{width}}{filled(flag.help, width + 2)}" for name, flag in flags.items())]
 
 
-def of_preset(whole: Any, prog: str, preset: str, about: Sequence[str], everything: bool = False) -> str:
+def of_preset(
+    whole: Any, prog: str, preset: str, about: Sequence[str], everything: bool = False, unknown: Sequence[str] = ()
+) -> str:  # fmt: skip
     """The flags of `whole`, the command with this preset's values: those that people use with their texts, the others
-    by name and value; or everything with its text."""
+    by name and value; or everything with its text. Of those in `unknown` only the text says what the default is."""
     flags = list(flags_of(whole))
     used = [flag for flag in _in_order(flags) if _is_used(flag)]
     rest = [flag for flag in flags if flag not in used]
@@ -78,11 +80,11 @@ def of_preset(whole: Any, prog: str, preset: str, about: Sequence[str], everythi
     for name in dict.fromkeys(flag.group for flag in used):
         # With everything, a group is not split.
         more = [flag for flag in rest if everything and flag.group == name]
-        shown += _group(name, [flag for flag in used if flag.group == name] + more, whole)
+        shown += _group(name, [flag for flag in used if flag.group == name] + more, whole, unknown)
     if everything:
         told = {flag.group for flag in used}
         for name, flags in _groups(rest).items():
-            shown += [] if name in told else _group(name, flags, whole)
+            shown += [] if name in told else _group(name, flags, whole, unknown)
         return "\n".join(shown).rstrip()
     return "\n".join([*shown, *_briefly(rest, f"{prog} {preset}")]).rstrip()
 
@@ -111,14 +113,15 @@ def _groups(flags: Sequence[Flag]) -> dict[str, list[Flag]]:
     return {name: [flag for flag in flags if flag.group == name] for name in names}
 
 
-def _group(name: str, flags: Sequence[Flag], whole: Any) -> list[str]:
+def _group(name: str, flags: Sequence[Flag], whole: Any, unknown: Sequence[str]) -> list[str]:
     """A heading and the texts under it."""
     title = name or THE_RUN
     about = _about(name, whole)
     shown = [filled(f"{title}: {about}" if about else title, 2, 0)]
     for flag in flags:
         typed = f"--{flag.name}, --{flag.off}" if flag.kind.switch else f"--{flag.name} {flag.kind.shown}"
-        shown += [filled(typed, 6, 2), filled(f"{flag.help} (default: {_value(flag.value)})".strip(), 6, 6)]
+        default = "" if flag.name in unknown else f" (default: {_value(flag.value)})"
+        shown += [filled(typed, 6, 2), filled(f"{flag.help}{default}".strip(), 6, 6)]
     if not name:
         for typed, text in HELP.items():
             shown += [f"  {typed}", filled(text, 6, 6)]

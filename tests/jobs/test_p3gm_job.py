@@ -22,7 +22,7 @@ TINY = (
         (("--pca.label-weight", "0"), "pca.label_weight is 0"),
         (("--moments.spread-frequencies", "0"), "moments.spread_frequencies is 0 and moments.spread_per_class False"),
         (("--finetune.layers", "attention"), "finetune.layers is attention, which is for diffusion models"),
-        (("--finetune.batch-size", "400"), "batch_size is 400: give 1 to 300"),
+        (("--finetune.batch-size", "400"), "finetune.batch_size is 400: give 1 to 300"),
         (
             ("--data.size", "64", "--moments.frequencies", "4096"),
             "moments.frequencies is 4096: with 1 channel and 10 classes that is a covariance of 4,106 x 4,106 numbers, "

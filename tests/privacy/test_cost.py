@@ -20,6 +20,7 @@ from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy import prv, rdp
 from raysyn.privacy.cost import Budget, Cost, calibrate, delta, delta_beside, epsilon, kinds_of, priced, sgd_schedule
+from raysyn.privacy.sgd_config import SGDConfig
 
 
 def sgm(noise_multiplier: float | None, sampling_rate: float = 1.0, steps: int = 1, **more: str) -> Cost:
@@ -37,6 +38,16 @@ def test_trap_29_schedule_is_the_papers() -> None:
         sgd_schedule(100, 101, 1)
     with pytest.raises(ValueError, match="epochs"):
         sgd_schedule(100, 10, 0)
+
+
+@pytest.mark.parametrize(("n", "fits"), [(1_600, 200), (501, 64), (40, 40)])
+def test_a_batch_above_the_images_is_refused_by_its_flag_with_one_that_is_taken(n: int, fits: int) -> None:
+    words = f"^finetune.batch_size is 4096: give 1 to {n}, the number of training images, as in --finetune.batch-size "
+    with pytest.raises(ValueError, match=f"{words}{fits}$"):
+        SGDConfig().cost(n, "finetune")
+    assert SGDConfig(batch_size=fits).cost(n, "finetune").sampling_rate == fits / n
+    with pytest.raises(ValueError, match=r"^batch_size is 4096: give 1 to 40, the number of training images$"):
+        SGDConfig().cost(40)
 
 
 @pytest.mark.parametrize(

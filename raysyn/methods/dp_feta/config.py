@@ -175,7 +175,7 @@ def plan(config: Config, n: int, classes: int) -> Plan:
         fixed = {} if central is None else {"central": central}
     if config.frequency.asked:
         fixed = {**fixed, EMBEDDING: embedding.cost(config.frequency.noise_multiplier)}
-    return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n), fixed)
+    return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n, "finetune"), fixed)
 
 
 def votes_noise(config: Config, n: int) -> float:

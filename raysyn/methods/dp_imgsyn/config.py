@@ -137,7 +137,7 @@ def plan(config: Config, n: int, epsilon: float | None = None) -> Plan:
     delta, accountant, share = config.budget.delta_for(n), config.budget.accountant, config.statistics.share
     field = "budget.epsilon" if epsilon is None else "experiment.epsilons"
     epsilon = epsilon or config.budget.epsilon
-    wanted = config.statistics.cost(n), config.training.cost(n)
+    wanted = config.statistics.cost(n), config.training.cost(n, "training")
     try:
         asked = cost.calibrate(share * epsilon, delta, accountant, [], wanted[0])
         training = cost.calibrate(epsilon, delta, accountant, [asked], wanted[1])

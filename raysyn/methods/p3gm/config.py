@@ -88,7 +88,7 @@ def plan(config: Config, n: int) -> Plan:
     budget, steps = budget_of(config), config.mixture.iterations
     fixed = moments.costs(config.moments, bearable_noise(budget, n, 1, config.pca.share))
     fixed |= {MIXTURE: config.mixture.cost(bearable_noise(budget, n, steps, config.mixture.share))}
-    return Plan.within(budget, n, FINETUNE, config.finetune.cost(n), fixed)
+    return Plan.within(budget, n, FINETUNE, config.finetune.cost(n, "finetune"), fixed)
 
 
 def layout_of(config: Config, shape: tuple[int, int, int], classes: int) -> Layout:

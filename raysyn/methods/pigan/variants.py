@@ -74,7 +74,7 @@ class Variant:
     def plan(self, n: int) -> Plan:
         """What its touches of `n` members cost, DP-SGD with as little noise as its budget leaves; ValueError where the
         budget cannot be met."""
-        return Plan.within(self.budget, n, "generator", self.sgd().cost(n))
+        return Plan.within(self.budget, n, "generator", self.sgd().cost(n, "gan"))
 
     def cost(self, members: Images) -> Cost:
         """What DP-SGD of these members is of that."""

@@ -215,7 +215,7 @@ def plan(config: Config, n: int, classes: int) -> Plan:
     fixed = {"semantic": config.semantic.cost()} if config.pretraining == "selected" else {}
     if (central := config.central.cost(classes)) is not None:
         fixed["central"] = central
-    return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n), fixed)
+    return Plan.within(budget_of(config), n, "finetune", config.finetune.cost(n, "finetune"), fixed)
 
 
 def name_of(config: Config) -> str:

@@ -127,7 +127,7 @@ def check_network(config: Config, private: Images) -> dict[str, str]:
 
 def check_turns(config: Config, n: int) -> None:
     """ValueError where the generator would never have its turn."""
-    steps, turn = config.finetune.cost(n).steps, config.gan.discriminator_steps
+    steps, turn = config.finetune.cost(n, "finetune").steps, config.gan.discriminator_steps
     if steps < turn:
         raise ValueError(
             f"finetune has {steps} steps, but the generator learns after every {turn} (gan.discriminator_steps): raise "

@@ -528,7 +528,7 @@ def test_the_papers_presets_spend_their_budget(name: str) -> None:
     [
         ({"synthetic": 301}, "301, but there are 300 public images"),
         ({"public": PublicConfig(name=("digits",))}, "the sensitive images themselves"),
-        ({"training": replace(TINY.training, batch_size=1000)}, "batch_size is 1000"),
+        ({"training": replace(TINY.training, batch_size=1000)}, r"training\.batch_size is 1000: .* --training\.batch-"),
         ({"statistics": StatisticsConfig(batch_size=1000)}, r"statistics\.batch_size is 1000"),
         ({"experiment": ExperimentConfig(kernel_sizes=(3, 17))}, r"experiment\.kernel_sizes is 17"),
         ({"alignment": AlignmentConfig(start="low-pass", kernel_size=17)}, r"alignment\.kernel_size is 17"),
