@@ -80,7 +80,7 @@ def default(made_by: Source) -> Flags:
     diffusion = getattr(config, "generator", "diffusion") == "diffusion"
     sampler = getattr(config, "sampler", None) if diffusion else None
     # Another seed than the run's, with which these would be its released images once more.
-    return Flags(synthetic=config.synthetic or made_by.released, seed=config.seed + 1, sampler=sampler, out="")
+    return Flags(synthetic=config.synthetic or made_by.released, seed=(config.seed + 1) % 2**32, sampler=sampler, out="")
 
 
 def read(made_by: Source, words: Sequence[str]) -> Flags:
