@@ -80,7 +80,8 @@ def default(made_by: Source) -> Flags:
     diffusion = getattr(config, "generator", "diffusion") == "diffusion"
     sampler = getattr(config, "sampler", None) if diffusion else None
     # Another seed than the run's, with which these would be its released images once more.
-    return Flags(synthetic=config.synthetic or made_by.released, seed=(config.seed + 1) % 2**32, sampler=sampler, out="")
+    seed = (config.seed + 1) % 2**32
+    return Flags(synthetic=config.synthetic or made_by.released, seed=seed, sampler=sampler, out="")
 
 
 def read(made_by: Source, words: Sequence[str]) -> Flags:
@@ -184,7 +185,7 @@ def repeated(made_by: Source, given: Flags) -> str | None:
     if given.seed != made_by.config.seed or given.sampler != default(made_by).sampler:
         return None
     return (
-        f"seed is {given.seed}, the run's own: images of its release will be among these, as duplicates where the two "
+        f"seed is {given.seed}, the run's own: images of its release may be among these, as duplicates where the two "
         "are put together; leave --seed out for others."
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from raysyn.compute.worker import best_device
 from raysyn.data.images import DataConfig, facts_and_units
 from raysyn.data.names import check_by_name
-from raysyn.data.public import load_public
+from raysyn.data.public import load_public, look_beside
 from raysyn.data.reading import Reading
 from raysyn.data.sources import PRIVATE_NAMES, check_given
 from raysyn.methods import catalogue
@@ -124,7 +124,8 @@ def pick(source: str, words: Sequence[str]) -> Picked:
     choice = choose(case)
     made = choice.picked.setting
     if made.method == "dp_prototypes" and config.synthetic is None:
-        # It releases public images. They are decoded once, here or by the run.
+        # It releases public images. They are decoded once, here or by the run, unless they are the private ones.
+        look_beside(DataConfig(**data, **own), shape, config.public)
         there = len(load_public(config.public, shape).train)
         made = replace(made, flags={**made.flags, "synthetic": str(min(int(made.flags["synthetic"]), there))})
     entry = catalogue.find(made.method)

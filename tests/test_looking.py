@@ -155,7 +155,7 @@ def test_what_is_not_plain_is_shown_as_a_run_would_read_it(tmp_path: Path) -> No
         (source / name).write_bytes(content)
     said = looked_at(source, sheet)
     ends = f"Values of I;16 lie from {deep.min():,} to {2 * deep.max():,}."
-    assert "I;16 4" in said and f"{ends} {looked.PRIVATE_ENDS}" in said
+    assert "I;16 4" in said and f"{ends} {looked.PRIVATE_ENDS} {looked.WHOLE_RANGE}" in said
     assert "do not copy them there" in said and "0 65535 is the whole range, and tells nothing" in said
     assert "deeper than 8 bits: scale those that matter with --window LOW HIGH 4" in said
     assert "The first: file train/a/0.png, file train/a/1.png, file train/b/0.png, file test/a/0.png (its mode" in said

@@ -65,17 +65,21 @@ def load_beside(private: DataConfig, images: Images, config: PublicConfig, most_
     """`load_public` in the shape of the sensitive `images`.
 
     ValueError where these are named as public ones, or where more than the share `most_shared` of them is among these
-    pixel by pixel: then they are hardly public, and what was decoded of them is erased from the cache. None are taken
-    out: which public images are learned from would tell which of them are private, and no noise would hide it. What
-    the comparison tells, `comparison` says; how many there are is said in a report alone, which stays inside.
+    pixel by pixel: then they are hardly public, and what this call decoded of a file or folder is erased from the
+    cache; what was there may be another run's, and its place is told. None are taken out: which public images are
+    learned from would tell which of them are private, and no noise would hide it. What the comparison tells,
+    `comparison` says; how many there are is said in a report alone, which stays inside.
     """
     field = _others(private, config)
+    folder = _decoded(config, images.shape)[2]
+    decoded = not (folder / "facts.json").exists()
     public = load_public(config, images.shape)
     if (both := shared_pixels(images, public)) > most_shared * len(images):
         # Not how many: an error message is copied to whom a report is not shown.
         many = f"more than {100 * most_shared:g} % of the sensitive images" if most_shared else "sensitive images"
-        shutil.rmtree(folder := _decoded(config, images.shape)[2], ignore_errors=True)
-        left = f" (what was decoded of it is still in {folder}: erase it)" if folder.exists() else ""
+        if decoded and config.path:
+            shutil.rmtree(folder, ignore_errors=True)
+        left = f" (what was decoded of it lies in {folder}: erase that)" if config.path and folder.exists() else ""
         raise ValueError(f"{field} has {many} in it, pixel by pixel: name images that everybody may see{left}")
     return replace(public, shared=both)
 

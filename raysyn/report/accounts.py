@@ -111,7 +111,7 @@ def _sum(account: Account, adjacency: str, delta: float | None) -> dict[str, Any
     total, runs = account.total, account.private(adjacency)
     return {
         "unit": unit_of(adjacency), "adjacency": adjacency, "runs": len(runs),
-        "chosen": sum(one.chosen_among is not None for one in account.runs.values() if one.adjacency == adjacency),
+        "chosen": sum(account.runs[run].chosen_among is not None for run in runs),
         "spent": account.spent(adjacency, delta), "with_reserved": account.together(adjacency, delta),
         "total": None if total is None else total.total, "total_delta": None if total is None else total.delta,
         "left": None if total is None else account.left(adjacency, total),

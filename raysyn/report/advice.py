@@ -25,8 +25,8 @@ NEAR = 0.02
 BETWEEN_RELEASES, BETWEEN_GOOD_RELEASES = 0.10, 0.04
 """Shares by which two releases of one mechanism differ in 19 of 20 cases, from a standard deviation of 3.5 and of 1.5
 points: where epsilon times images per class was 100 to 167, and where it was 1,000."""
-MANY = 10_000
-"""Images with which public ones gained nothing at ε 10."""
+MANY, MUCH = 10_000, 10.0
+"""Images and an ε with which public ones gained nothing."""
 LETTERS = "glyphs"
 WITHOUT_PUBLIC = {
     "noisy_means", "dpdm", "dp_feta", "dp_feta_pro", "dp_feta_frequency", "dp_feta_gaussian", "dp_feta_gaussian_pro",
@@ -110,7 +110,8 @@ def _letters(content: Mapping[str, Any]) -> Iterator[Advice]:
 
 def _other_method(content: Mapping[str, Any], gap: float | None) -> Iterator[Advice]:
     """Of photographs alone: of grey images nothing was measured that public ones gained."""
-    colour, few = content["dataset"]["shape"][2] == 3, content["dataset"]["n_train"] < MANY
+    colour = content["dataset"]["shape"][2] == 3
+    few = content["dataset"]["n_train"] < MANY or content["privacy"]["epsilon_budget"] < MUCH
     if content["method"] in WITHOUT_PUBLIC and gap is not None and gap > FAR and colour and few:
         yield Advice(
             "If these are photographs: public ones of a like kind, with dp_prototypes",

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 BY_HAND = "which classes were drawn, and in which shares, was given by hand and counts as public"
 
 
+_BY = ", by accuracy on real images"
 _NUMBER_ALONE = re.compile(r"[\d,]+ \w+( of a leaderboard)?")
 
 
@@ -19,8 +20,7 @@ def tuned(where: str) -> str:
 def chosen(among: str) -> str:
     """A run that others stood beside: in the curator's words, and where these are a number of things alone, as
     usually."""
-    by = ", by accuracy on real images" if _NUMBER_ALONE.fullmatch(among) else ""
-    return f"chosen among {among}{by}"
+    return f"chosen among {among}{_BY if _NUMBER_ALONE.fullmatch(among) else ''}"
 
 
 def of_leaderboard(runs: int) -> str:
@@ -35,5 +35,7 @@ def added_up(*told: Iterable[str]) -> list[str]:
     """All choices, the earlier first, each once: what was once looked at stays looked at. A leaderboard that has grown
     takes the place of what it was."""
     every = list(dict.fromkeys(one for some in told for one in some))
+    # As it was said once, of whatever it was chosen among.
+    every = [one for one in every if one + _BY not in every]
     runs = {one: int(found[1]) for one in every if (found := _OF_LEADERBOARD.fullmatch(one))}
     return [one for one in every if one not in runs or runs[one] == max(runs.values())]

@@ -25,8 +25,9 @@ INSIDE = (
 )
 PRIVATE_ENDS = (
     "Both are of private images: --data.window LOW HIGH is public, so do not copy them there, but give what the device "
-    "or the format can hold. Of 16 bits 0 65535 is the whole range, and tells nothing."
+    "or the format can hold."
 )
+WHOLE_RANGE = "0 65535 is the whole range, and tells nothing."
 """What is said of least and largest values."""
 COLUMNS, ROWS = 12, 25
 """Of the contact sheet."""
@@ -95,7 +96,8 @@ def of_two_depths(found: Survey, windowed: bool) -> list[str]:
     is whether they were looked at through a window."""
     numbers = {deep: found.depths[deep, True] + found.depths[deep, False] for deep in (True, False)}
     # A window is for the deeper ones alone; without one, scans that name their own are read, and so are floats.
-    if not all(numbers.values()) or not found.depths[not windowed, False]:
+    other = not windowed
+    if not all(numbers.values()) or found.depths[other, True] or not found.depths[other, False]:
         return []
     rarer = min(numbers, key=lambda deep: numbers[deep])
     told = {True: f"{numbers[True]:,} deeper than 8 bits", False: f"{numbers[False]:,} of 8 bits"}
@@ -114,7 +116,8 @@ def sentences(found: Survey) -> list[str]:
     if bad := found.faults.total():
         lines.append(f"Images that cannot be used, at which a run stops: {bad:,}. The first: {_listed(found.faulty)}.")
     for mode, (least, most) in found.spans.items():
-        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g}. {PRIVATE_ENDS}")
+        whole = f" {WHOLE_RANGE}" if mode.startswith("I;16") else ""
+        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g}. {PRIVATE_ENDS}{whole}")
     lines += [f"Exact copies within {split}: {n:,}." for split, n in found.within.items() if n]
     for (split, earlier), n in found.across.items():
         lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")

@@ -219,10 +219,10 @@ def _files(
     yield Check("files", not wrong, "; ".join(wrong) or f"{len(known)} are those that the certificate names")
     if not wrong:
         yield from _contents(release, signed, known, laid_out, links, fits)
-    # Layouts are known once all else is as it was: else nothing is said of what lies in them.
-    unknown = tuple(f"{one}/" for one in FOLDERS) if wrong and MANIFEST in known else ()
+    # Layouts are known once all else is as it was: else nothing is said of what may lie in them.
+    unknown = bool(wrong) and MANIFEST in known
     names = {path.relative_to(release).as_posix() for path in here} - set(known) - {CERTIFICATE}
-    more = sorted(name for name in names if not name.startswith(unknown))
+    more = sorted(name for name in names if not (unknown and (name in FOLDERS or may_leave.is_laid_out(name))))
     yield Check("nothing else", not more, f"not covered: {at_most(more)}" if more else "no file that is not covered")
 
 

@@ -64,7 +64,8 @@ def test_not_more_budget_where_there_is_enough_or_nothing_is_missing() -> None:
 def test_public_photographs_are_advised_where_they_helped() -> None:
     photographs = "If these are photographs: public ones of a like kind, with dp_prototypes"
     assert photographs in told(channels=3) and photographs not in told()
-    assert photographs not in told(channels=3, n=10_000) + told(channels=3, method="dp_prototypes")
+    assert photographs in told(channels=3, n=10_000) and photographs in told(channels=3, epsilon=10.0)
+    assert photographs not in told(channels=3, n=10_000, epsilon=10.0) + told(channels=3, method="dp_prototypes")
     assert photographs not in told(channels=3, real=0.69)
 
 

@@ -113,5 +113,5 @@ def _central(facts: Facts, budget: Budget) -> dict[str, str]:
         return {"central.count": "0", "augment.operations": "0"}
     return {
         "central.count": str(facts.classes), "central.sampling-rate": "1",
-        "central.noise-multiplier": f"{noise:g}", "warmup.iterations": "250", "augment.operations": "1",
+        "central.noise-multiplier": f"{noise:g}", "warmup.iterations": "250", "augment.operations": "0",
     }  # fmt: skip
