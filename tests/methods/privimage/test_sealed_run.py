@@ -83,7 +83,7 @@ def test_sealed_later_it_tells_nothing_exact_and_its_promise_still_holds(
         run(out, storage, seal=False, among="2 runs by hand")
     assert left_with.value.code == 0
     said = json.loads((out / "release" / "certificate.json").read_text())["uncharged_choices"]
-    assert said[-1] == "chosen among 2 runs by hand, by accuracy on real images"
+    assert said[-1] == "chosen among 2 runs by hand"
     assert verify([str(out / "release")]) == 0, capsys.readouterr().out
     with RunFolder.open(
         out, method="privimage", preset="tiny", **_identity(out / "internal" / "run.json")
