@@ -495,3 +495,13 @@ def test_persons_are_counted_and_those_in_two_splits_are_shown(tmp_path: Path) -
             look("digits", Flags(sheet=str(tmp_path / "digits.png"), **flags))
     with pytest.raises(ValueError, match=r"^person_pattern='\(' is no regular expression"):
         look(source, Flags(sheet=str(tmp_path / "other.png"), person_pattern="("))
+
+
+def test_one_damaged_file_of_the_deeper_ones_is_no_matter_of_depths() -> None:
+    """The others of its depth are read beside those of 8 bits."""
+    found = Survey()
+    found.depths.update({(True, True): 5, (True, False): 1, (False, True): 5})
+    assert looked.of_two_depths(found, windowed=False) == []
+    del found.depths[True, True]
+    (said,) = looked.of_two_depths(found, windowed=False)
+    assert "1 deeper than 8 bits" in said and "5 of 8 bits" in said

@@ -306,3 +306,18 @@ def test_which_labels_are_heeded_reaches_the_run(tmp_path: Path) -> None:
     assert (data.multi_label, data.label_order, picked.case.facts.classes) == ("most-frequent", ("2", "0"), 3)
     picked = own_data.pick(str(tmp_path / "a.npz"), ["--data.no-labels", *rest])
     assert not picked.command.config.data.labels and picked.case.facts.classes == 1
+
+
+def test_private_images_named_as_public_ones_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dp_prototypes` asks how many public images there are."""
+    monkeypatch.setenv("RAYSYN_CACHE", str(tmp_path / "cache"))
+    images = np.random.default_rng(0).integers(0, 256, (1_000, 8, 8, 3)).astype(np.uint8)
+    labels = np.arange(1_000) % 10
+    np.savez(tmp_path / "a.npz", train_images=images, train_labels=labels, test_images=images[:50],
+             test_labels=labels[:50])  # fmt: skip
+    words = ["--epsilon", "3", "--public.path", str(tmp_path / "a.npz"), "--method", "dp_prototypes"]
+    with pytest.raises(ValueError, match=r"^public\.path names .*, the sensitive images themselves"):
+        own_data.pick(str(tmp_path / "a.npz"), [*words, "--on.address", "here"])
+    assert not list((tmp_path / "cache").rglob("*.u8"))

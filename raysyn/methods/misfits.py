@@ -15,7 +15,7 @@ from raysyn.data.images import Images
 from raysyn.methods.bearing import bearable_noise
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy import units
-from raysyn.privacy.cost import Budget, Overspent, unit_of
+from raysyn.privacy.cost import SMALL_BATCH, Budget, Overspent, unit_of
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Embedded
 from raysyn.privacy.queries import moments
@@ -42,8 +42,6 @@ DROWNED_VOTES = 0.5
 chance."""
 MOSTLY = 0.5
 """Share of the selected public classes from which on a selection is not mostly chance."""
-LEAST_BATCH = 64
-"""No smaller one is advised: noise is added at every step."""
 OTHER_SIZE = 0.1
 """By so much the number of images may differ from the one that settings were made for: MNIST with 5,000 of its 60,000
 images set apart is as good, CelebA with a tenth set apart has 12 % more noise."""
@@ -91,7 +89,7 @@ def few_steps(plan: Plan, stage: str, n: int, group: str, least: int = FEW_STEPS
     batch, whom = price.sampling_rate * n, unit_of(price.adjacency)
     # Twice as many steps as are few, in round numbers.
     advised = 2 ** math.floor(math.log2(max(1.0, batch * price.steps / (2 * FEW_STEPS))))
-    mend = f"--{group}.batch-size {advised}" if advised >= LEAST_BATCH else f"a higher --{group}.epochs"
+    mend = f"--{group}.batch-size {advised}" if advised >= SMALL_BATCH else f"a higher --{group}.epochs"
     return [
         f"{stage} has {price.steps} steps of DP-SGD on {n:,} {whom}s, too few to learn much: a batch of {batch:,.0f} "
         f"is for more {whom}s; give {mend}, or take noisy_means, which trains nothing"
@@ -152,11 +150,13 @@ def drowned_query(config: SemanticConfig, private: Images, budget: Budget, seman
         "of what is selected would be chance"
     )
     try:
-        bearable = math.floor(10 * bearable_noise(budget, private.units, 1)) / 10
+        mended = replace(
+            config, noise_multiplier=max(0.1, math.floor(10 * bearable_noise(budget, private.units, 1)) / 10)
+        )
     except Overspent:
-        bearable = math.inf
-    if bearable > 0 and _found(replace(config, noise_multiplier=max(bearable, 0.1)), private, semantics) >= MOSTLY:
-        return [f"{said}; give --semantic.noise-multiplier {bearable:g}, a fifth of the budget"]
+        mended = config  # there is none
+    if _found(mended, private, semantics) >= MOSTLY:
+        return [f"{said}; give --semantic.noise-multiplier {mended.noise_multiplier:g}, a fifth of the budget"]
     return [f"{said}; none for a fifth of ε {budget.epsilon:g} is clear: give --pretraining all"]
 
 

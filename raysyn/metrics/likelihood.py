@@ -21,7 +21,7 @@ NARROWEST, WIDEST = -40.0, 20.0
 """Logarithms of variances, lest copies divide by 0."""
 BACKGROUND = 0.81
 """While widths are fitted one more Gaussian lies on the mean of all, with squared distances times this: otherwise a
-training vector far from all others would decide about all widths. The authors' code has it, the paper does not."""
+training vector far from all others would decide about all widths. As in the authors' code."""
 TOO_FEW = "too few images"
 
 

@@ -26,7 +26,7 @@ UNITS = {ADD_REMOVE: "image", ADD_REMOVE_PERSON: "person"}
 FEWEST, MUCH = 100, 0.1
 """Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
 SMALL_BATCH = 64
-"""No smaller one is advised, as far as there are so many."""
+"""No smaller one is advised, as far as there are so many: noise is added at every step."""
 ROUGH = 0.03
 """Relative error of a first look at a price."""
 LEAST_NOISE, MOST_NOISE = 1e-12, 1e9

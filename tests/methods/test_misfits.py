@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raysyn.data.images import Dataset, Images
+from raysyn.methods import misfits as of_misfits
 from raysyn.methods.bearing import bearable_noise
 from raysyn.methods.declared import ClassesConfig, budget_of
 from raysyn.methods.dp_feta.config import plan
@@ -26,7 +27,7 @@ from raysyn.methods.pigan import variants
 from raysyn.methods.pigan.presets import PRESETS as PIGAN
 from raysyn.methods.privimage.pipeline import misfits
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
-from raysyn.privacy.cost import Budget, Cost
+from raysyn.privacy.cost import Budget, Cost, Overspent
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.semantic import SemanticConfig, select_classes
@@ -116,6 +117,15 @@ def test_a_drowned_query_is_told_what_mends_it() -> None:
     assert drowned_query(mended, images, Budget(epsilon=3.0), 100) == []
     (none,) = drowned_query(config.semantic, images, Budget(epsilon=0.01), 100)
     assert "none for a fifth of ε 0.01 is clear: give --pretraining all" in none
+
+
+def test_a_budget_that_bears_no_answer_at_all_mends_no_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spent(*_: Any) -> float:
+        raise Overspent("nothing is left")
+
+    monkeypatch.setattr(of_misfits, "bearable_noise", spent)
+    (said,) = drowned_query(PRIVIMAGE["cpu-cifar10"].semantic, Told(1_000, 32, 3, 10), Budget(epsilon=3.0), 100)
+    assert "none for a fifth of ε 3 is clear: give --pretraining all" in said
 
 
 def test_privimage_is_asked_for_more_steps_where_nothing_was_learned_before() -> None:

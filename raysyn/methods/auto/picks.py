@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from raysyn.methods.auto.choice import Case, choose
+from raysyn.methods.auto.config import Config
 from raysyn.methods.auto.settings import LEAST, WITH_PUBLIC, Facts
 from raysyn.methods.auto.table import FLOOR, Cell, cells, same_case, table_of
 from raysyn.privacy.cost import Budget
 
 TUNED_ON = ("pneumoniamnist",)
 """Sets that noisy_means was tuned on."""
-MINUTES = 30.0
-"""auto's by itself."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def picks() -> Iterator[Pick]:
                 continue
             facts = Facts(n=floor.n, shape=(floor.size, floor.size, floor.channels), classes=floor.classes)
             budget = Budget(epsilon=floor.epsilon)
-            case = Case(facts=facts, budget=budget, minutes=MINUTES, public=public, synthetic=LEAST)
+            case = Case(facts=facts, budget=budget, minutes=Config.minutes, public=public, synthetic=LEAST)
             others = tuple(cell for cell in cells() if cell.data != floor.data)
             known = any(cell.channels == floor.channels for cell in others)
             yield Pick(
