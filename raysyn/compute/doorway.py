@@ -49,6 +49,10 @@ class Machines:
 
     def __post_init__(self) -> None:
         """ValueError for what no machine can give: known before one is asked."""
+        for field in ("workers", "cpus_per_worker", "gpus_per_worker", "gpus_per_unit"):
+            whole, value = field in ("workers", "cpus_per_worker"), getattr(self, field)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int if whole else (int, float))):
+                raise ValueError(f"on.{field} is {value!r}: give a {'whole ' if whole else ''}number, or leave it out")
         for field in ("workers", "cpus_per_worker"):
             if (count := getattr(self, field)) is not None and count < 1:
                 raise ValueError(f"on.{field} is {count}: give at least 1, or leave it out")

@@ -47,7 +47,8 @@ class LocalWorker(Alone):
 
 
 class Trial(LocalWorker):
-    """The worker of one trial of a search: `tell` hears every report, also those of an earlier process."""
+    """The worker of one trial of a search: `tell` hears every report, also those of an earlier process that were made
+    before its last state, so that a trial reports first and then saves."""
 
     def __init__(self, name: str, store: Store, tell: Callable[[int, int, dict[str, float]], None]) -> None:
         super().__init__(name, store)

@@ -23,7 +23,7 @@ def held() -> dict[str, int]:
     """Bytes since then: {MEMORY: of the process, GPU_MEMORY: of the tensors on its GPU, where it has used one}."""
     import resource
 
-    most = {MEMORY: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    most = {MEMORY: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

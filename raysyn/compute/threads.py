@@ -11,6 +11,9 @@ from torch import Tensor
 
 from raysyn.compute.worker import Alone, Worker, best_device
 
+LONGEST_S = 3_600
+"""Seconds that a rank waits for the others to add to a sum: one that ends before its time would keep them for ever."""
+
 
 class Rank(Alone):
     """One of several ranks that sum through a shared list; it keeps what it is told to keep."""
@@ -43,7 +46,7 @@ def on_ranks(
     f: Callable[[Worker], Any], count: int, device: torch.device | None = None
 ) -> tuple[list[Any], list[Rank]]:
     """What `f(rank)` answers on each of `count` ranks at once, and the ranks; an error of one is raised here."""
-    slots, barrier = [None] * count, threading.Barrier(count, timeout=60)
+    slots, barrier = [None] * count, threading.Barrier(count, timeout=LONGEST_S)
     ranks = [Rank(rank, slots, barrier, device or best_device()) for rank in range(count)]
     answers, errors = [None] * count, list[Exception]()
 
@@ -59,6 +62,8 @@ def on_ranks(
         thread.start()
     for thread in threads:
         thread.join()
+    if errors and isinstance(errors[0], threading.BrokenBarrierError):
+        raise RuntimeError(f"one of {count} ranks waited {LONGEST_S:,} s for the others to add to a sum, and gave up")
     if errors:
         raise errors[0]
     return answers, ranks

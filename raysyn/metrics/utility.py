@@ -110,10 +110,11 @@ class EvalConfig:
         for field in ("images", "inception_real_images"):
             if (most := getattr(self, field)) is not None and most < 2:
                 raise ValueError(f"eval.{field} is {most}: give at least 2, or leave it out")
-        if not self.learning_rate > 0 or not 0 <= self.beta1 < 1:
+        # Adam moves each weight by its rate, and beyond 1 they come to no numbers: here, as it would be seen last.
+        if not 0 < self.learning_rate <= 1 or not 0 <= self.beta1 < 1:
             raise ValueError(
-                f"eval.learning_rate is {self.learning_rate} and eval.beta1 {self.beta1}: give a rate above 0 and a "
-                "decay from 0 up to below 1"
+                f"eval.learning_rate is {self.learning_rate} and eval.beta1 {self.beta1}: give a rate above 0, up to "
+                "1, and a decay from 0 up to below 1"
             )
         if self.resnet9_width <= 0:
             raise ValueError(f"eval.resnet9_width is {self.resnet9_width}: give a number above 0")

@@ -1,8 +1,9 @@
 """The bag of 14 augmentations that keeps warm-up from memorising a few central images (paper 3.1.3 and B.3).
 
 RandAugment's operations (Cubuk et al. 2020), a few drawn in sequence for each image. A magnitude runs from 0
-(no change) to 10 (the strongest), in torchvision's ranges: in the first TensorFlow code a low magnitude of
-Posterize, Solarize and the blends meant a strong change, which blackens images at the magnitudes 1 to 3.
+(no change, but that Solarize turns white to black) to 10 (the strongest), in torchvision's ranges: in the first
+TensorFlow code a low magnitude of Posterize, Solarize and the blends meant a strong change, which blackens images at
+the magnitudes 1 to 3.
 """
 
 from __future__ import annotations

@@ -115,7 +115,8 @@ class DiffusionTask:
 
 
 def normals(seeds: Sequence[int], length: int, device: torch.device) -> Tensor:
-    """Standard normal float32 (len(seeds), length); row i depends on seeds[i] alone."""
+    """Standard normal float32 (len(seeds), length); row i depends on seeds[i] alone, on a CPU on its
+    lower 32 bits."""
     if device.type == "cuda":  # a generator per image would be two launches per image
         keys_B = torch.tensor(seeds, dtype=torch.int64).to(device, non_blocking=True)
         if find_spec("triton") is None:  # comes with PyTorch for CUDA, on Linux

@@ -92,6 +92,10 @@ class GANConfig:
         epochs = range(self.checkpoint_every, self.epochs + 1, self.checkpoint_every)
         return sorted({*epochs, self.epochs})
 
+    def steps(self, images: int) -> int:
+        """Of the discriminator, in all, of so many images."""
+        return self.epochs * (self.epoch_steps or math.ceil(images / self.batch_size))
+
 
 def checkpoint_name(epoch: int) -> str:
     """Under which a kept generator is found (`Compute.kept`)."""
@@ -112,6 +116,7 @@ def new_networks(
 def fit(
     worker: Worker, network: BigGANConfig, images: Images, config: GANConfig, seed: int,
     private: PrivateDiscriminatorConfig | None = None, start: Mapping[str, dict[str, Tensor]] | None = None,
+    group: str = "gan",
 ) -> dict[str, Any]:  # fmt: skip
     """Train a generator and a discriminator; after each of `config.kept()` a killed run can go on, and `worker.keep`
     has the generator.
@@ -119,15 +124,19 @@ def fit(
     All that is random follows from `seed` and the step alone and statistics span all ranks, so that the number of
     workers changes no more than rounding. Where the discriminator has died (it answers all images alike, for good),
     training ends early. With `private` the discriminator is one that DP-SGD can go on training, no generator is kept,
-    and the answer has the weights of both; `start` are such weights to begin with.
+    and the answer has the weights of both; `start` are such weights to begin with. `group` is what the flags of
+    `config` begin with.
 
-    Returns {"history": [{"epoch", "discriminator_loss", "generator_loss"}, ...], "kept": [epoch, ...][, "generator",
-    "discriminator": last weights, "averaged": the generator's moving average, on the CPU]}.
+    Returns {"history": [{"epoch", "discriminator_loss"[, "generator_loss", where it made a step]}, ...], "kept":
+    [epoch, ...][, "generator", "discriminator": last weights, "averaged": the generator's moving average, on the
+    CPU]}.
     Raises ValueError for more workers than images in a batch, RuntimeError where a loss is not finite, or the
     discriminator dies before the first generator is kept.
     """
     if worker.world_size > config.batch_size:
-        raise ValueError(f"on.workers is {worker.world_size}, but gan.batch_size {config.batch_size}: lower on.workers")
+        raise ValueError(
+            f"on.workers is {worker.world_size}, but {group}.batch_size {config.batch_size}: lower on.workers"
+        )
     networks = _begun(worker, network, images, seed, private, start)
     averaged = copy.deepcopy(networks["generator"])
     across_ranks(networks["generator"], worker.sum_ if worker.world_size > 1 else None)
@@ -137,16 +146,17 @@ def fit(
         epoch, history = state["epoch"], state["history"]
         _load(state, networks, optimizers, ema)
 
-    kept, steps = config.kept(), config.epoch_steps or math.ceil(len(images) / config.batch_size)
+    kept, steps = config.kept(), config.steps(len(images)) // config.epochs
     while epoch < config.epochs:
         span = range(epoch * steps, (epoch + 1) * steps)
         losses, spread = _epoch(worker, networks, optimizers, images, config, seed, span, ema)
         if worker.sum_(spread) < DEAD:
             break
         epoch += 1
-        shown = dict(zip(("discriminator_loss", "generator_loss"), losses.tolist(), strict=True))
+        # An epoch of few steps may have none of the generator.
+        shown = dict(zip(("discriminator_loss", "generator_loss"), losses.tolist(), strict=False))
         if not all(map(math.isfinite, shown.values())):
-            raise RuntimeError(f"epoch {epoch} of the GAN ended with the losses {shown}: lower gan.learning_rate")
+            raise RuntimeError(f"epoch {epoch} of the GAN ended with the losses {shown}: lower {group}.learning_rate")
         history.append({"epoch": epoch, **shown})
         if epoch in kept and private is None:
             ema.copy_to(averaged)
@@ -154,7 +164,7 @@ def fit(
         if worker.leaving() or epoch in kept:
             worker.save({"epoch": epoch, "history": history, "ema": ema.state_dict()} | _states(networks, optimizers))
         worker.progress(epoch, config.epochs, **shown)
-    answer: dict[str, Any] = {"history": history, "kept": _kept_until(config, epoch)}
+    answer: dict[str, Any] = {"history": history, "kept": _kept_until(config, epoch, group)}
     if private is not None:
         weights = {name: on_cpu(one.state_dict()) for name, one in networks.items()}
         answer |= weights | {"averaged": on_cpu(ema.weights)}
@@ -181,12 +191,12 @@ def _optimizers(networks: Mapping[str, nn.Module], config: GANConfig) -> dict[st
     return {name: _adamw(one, config, rates[name] or config.learning_rate) for name, one in networks.items()}
 
 
-def _kept_until(config: GANConfig, epoch: int) -> list[int]:
+def _kept_until(config: GANConfig, epoch: int, group: str) -> list[int]:
     """Epochs of the generators that were kept; RuntimeError where there is none."""
     if not (done := [one for one in config.kept() if one <= epoch]):
         raise RuntimeError(
             f"in epoch {epoch + 1} of the GAN the discriminator answered all images alike: lower "
-            "gan.discriminator_learning_rate or gan.learning_rate"
+            f"{group}.discriminator_learning_rate or {group}.learning_rate"
         )
     return done
 
@@ -212,18 +222,19 @@ def _epoch(
     worker: Worker, networks: dict[str, Any], optimizers: dict[str, torch.optim.Optimizer], images: Images,
     config: GANConfig, seed: int, steps: range, ema: Ema,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Mean losses (2,) of discriminator and generator over these steps, and the widest spread of the answers of this
-    rank's discriminator (1,)."""
-    losses, spread = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device)
+    """Mean losses of the discriminator and, if it made any, of the generator over their own steps among these (2,) or
+    (1,), and the widest spread of the answers of this rank's discriminator (1,)."""
+    losses, spread, moves = torch.zeros(2, device=worker.device), torch.zeros(1, device=worker.device), 0
     for step in steps:
         loss, apart = _discriminator_step(worker, networks, optimizers, images, config, seed, step)
         losses[0] += loss / len(steps)
         spread = torch.maximum(spread, apart)
         if (step + 1) % config.discriminator_steps == 0:
             loss = _generator_step(worker, networks, optimizers, images, config, seed, step)
-            losses[1] += loss * config.discriminator_steps / len(steps)
+            losses[1] += loss
+            moves += 1
             ema.update(networks["generator"])
-    return losses, spread
+    return torch.cat((losses[:1], losses[1:] / moves)) if moves else losses[:1], spread
 
 
 def _adamw(network: nn.Module, config: GANConfig, rate: float) -> torch.optim.Optimizer:

@@ -33,9 +33,9 @@ class RecipeConfig:
     """Training of one classifier. Paper: SGD at 0.5, cosine, TrivialAugment, MixUp; the rest is our choice."""
 
     epochs: int = 500
-    """Passes over the training images."""
+    """Passes over the training images; of fewer than `batch_size`, steps of so many of them."""
     batch_size: int = 128
-    """Images per step (the paper does not say)."""
+    """Images per step (the paper does not say); where there are fewer, some are taken more than once."""
     learning_rate: float = 0.5
     """Highest learning rate, reached after the warm-up and falling to 0 along a cosine."""
     warmup_epochs: int = 5
@@ -164,10 +164,11 @@ def fit(
         shown = {"loss": value / len(networks)}
         if judge is not None:
             shown["accuracy"] = judge(stack.first())
+        # First told, then saved: a search that goes on hears again what was told before the state that it has.
+        worker.progress(epoch + 1, config.epochs, **shown)
         if worker.leaving() or (epoch + 1) % every == 0 or epoch + 1 == config.epochs:
             state = {"epoch": epoch + 1, "shown": shown, "judged": [] if judge is None else judge.values}
             worker.save(state | {"networks": stack.states(), "optimizer": optimizer.state_dict()})
-        worker.progress(epoch + 1, config.epochs, **shown)
     return stack.states()
 
 

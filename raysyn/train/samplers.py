@@ -96,7 +96,6 @@ def network_calls(config: SamplerConfig) -> int:
     return calls * (2 if config.guidance else 1)
 
 
-@torch.inference_mode()
 def generate(
     model: nn.Module, sampler: SamplerConfig, labels_N: Tensor, shape: tuple[int, int, int], seed: int,
     device: torch.device,
@@ -115,18 +114,19 @@ def generate(
     was_training = model.training
     model.to(device).to(memory_format=layout(model, device, math.prod(shape))).eval()
     assert isinstance(model.classes, int)
-    pays = compiling_pays(model, device, len(labels_N) * network_calls(sampler))
-    network = _Compiled(model) if pays else model
-    denoiser = _guided(model, network, model.classes, sampler.guidance, labels_N.to(device).long())
-    generator = torch.Generator().manual_seed(seed)
-    size = (len(labels_N), channels, height, width)
+    size, generator = (len(labels_N), channels, height, width), torch.Generator().manual_seed(seed)
 
     def noise() -> Tensor:
         return torch.randn(size, generator=generator).to(device)
 
-    x = sample(denoiser, sampler, noise)
+    # Not around the move above: weights that it changed could not be trained any more.
+    with torch.inference_mode():
+        pays = compiling_pays(model, device, len(labels_N) * network_calls(sampler))
+        network = _Compiled(model) if pays else model
+        denoiser = _guided(model, network, model.classes, sampler.guidance, labels_N.to(device).long())
+        images = to_images(sample(denoiser, sampler, noise)).cpu()
     model.train(was_training)
-    return to_images(x).cpu()
+    return images
 
 
 def sample(denoiser: Denoiser, config: SamplerConfig, noise: Noise) -> Tensor:

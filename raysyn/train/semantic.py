@@ -75,13 +75,14 @@ def fit(
         start, history, best = state["epoch"], state["history"], state["best"]
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-    steps = math.ceil(len(train) / config.batch_size)
+    size = min(config.batch_size, len(train))
+    steps = math.ceil(len(train) / size)
     every = math.ceil(config.epochs / CHECKPOINTS)
     for epoch in range(start, config.epochs):
         total = torch.zeros((), device=worker.device)
         for step in range(epoch * steps, (epoch + 1) * steps):
             optimizer.param_groups[0]["lr"] = config.learning_rate * _cosine(step / (config.epochs * steps))
-            total += _step(worker, network.train(), train, config, seed, step)
+            total += _step(worker, network.train(), train, config, size, seed, step)
             optimizer.step()
         _share_statistics(worker, network)
         shown = {"loss": float(total / steps), "accuracy": accuracy(worker, network, valid)}
@@ -110,23 +111,25 @@ def _cosine(done: float) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
-def _step(worker: Worker, network: nn.Module, train: Images, config: QueryConfig, seed: int, step: int) -> Tensor:
-    """Leave the gradient of the mean loss in each rank's `.grad`; the loss."""
+def _step(
+    worker: Worker, network: nn.Module, train: Images, config: QueryConfig, size: int, seed: int, step: int
+) -> Tensor:
+    """Leave the gradient of the mean loss of `size` images in each rank's `.grad`; the loss."""
     share = slice(worker.rank, None, worker.world_size)
-    chosen = batch(len(train), config.batch_size, seed, step)[share]
-    mirrored = np.random.default_rng([seed, 1, step]).random(config.batch_size)[share] < 0.5
+    chosen = batch(len(train), size, seed, step)[share]
+    mirrored = np.random.default_rng([seed, 1, step]).random(size)[share] < 0.5
     images = as_float(torch.from_numpy(train.images_NHWC[chosen]).to(worker.device))
     if config.flip:
         flags = torch.from_numpy(mirrored).to(worker.device)
         images = torch.where(flags[:, None, None, None], images.flip(3), images)
     if config.shift:
         # Drawn of the whole batch, so that they do not depend on the number of workers.
-        moves_B2 = np.random.default_rng([seed, 2, step]).integers(0, 2 * config.shift + 1, (config.batch_size, 2))
+        moves_B2 = np.random.default_rng([seed, 2, step]).integers(0, 2 * config.shift + 1, (size, 2))
         images = moved(images, torch.from_numpy(moves_B2[share]).to(worker.device), config.shift)
     labels = torch.from_numpy(train.labels_N[chosen]).to(worker.device)
     with in_bf16(worker.device):
         logits = network(images.contiguous(memory_format=torch.channels_last))
-    loss = F.cross_entropy(logits.float(), labels, reduction="sum") / config.batch_size
+    loss = F.cross_entropy(logits.float(), labels, reduction="sum") / size
     parameters = list(network.parameters())
     return give_gradients(worker, parameters, loss, torch.autograd.grad(loss, parameters))
 

@@ -97,8 +97,9 @@ def _equalize(images: Tensor, strength_N: Tensor) -> Tensor:
 # Each takes float (N, C, H, W) of the values 0 to 255 and the strengths (N,) in [-1, 1].
 OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Identity": lambda x, s: x,
-    "ShearX": lambda x, s: _warp(x, _matrix(s, b=0.99 * s)),
-    "ShearY": lambda x, s: _warp(x, _matrix(s, c=0.99 * s)),
+    # About the upper left corner, as published.
+    "ShearX": lambda x, s: _warp(x, _matrix(s, b=0.99 * s, x=0.99 * s * x.shape[2] / 2)),
+    "ShearY": lambda x, s: _warp(x, _matrix(s, c=0.99 * s, y=0.99 * s * x.shape[3] / 2)),
     "TranslateX": lambda x, s: _warp(x, _matrix(s, x=-(s * x.shape[3]).round())),
     "TranslateY": lambda x, s: _warp(x, _matrix(s, y=-(s * x.shape[2]).round())),
     "Rotate": _rotate,

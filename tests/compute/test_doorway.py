@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from raysyn.compute import threads
+from raysyn.compute.doorway import machines_of
 from raysyn.compute.local import Local
 from raysyn.compute.worker import Worker
 from raysyn.runs.storage import load_saved, save_atomically
@@ -77,3 +79,17 @@ def test_cpu_seconds_grow(tmp_path: Path) -> None:
     while time.process_time() < end:
         pass
     assert compute.cpu_s() >= before + 0.01
+
+
+@pytest.mark.parametrize(
+    "given", [{"workers": "2"}, {"workers": 1.5}, {"gpus_per_worker": "0"}, {"cpus_per_worker": True}]
+)
+def test_a_number_of_machines_that_is_none_is_told_by_its_flag(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"^on\.{next(iter(given))} is {next(iter(given.values()))!r}: give a"):
+        machines_of(given)
+
+
+def test_ranks_that_wait_for_one_that_ended_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "LONGEST_S", 0.2)
+    with pytest.raises(RuntimeError, match=r"^one of 2 ranks waited 0\.2 s for the others"):
+        threads.on_ranks(lambda rank: rank.sum_(torch.ones(1)) if rank.rank else None, 2)

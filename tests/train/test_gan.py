@@ -117,3 +117,17 @@ def test_the_same_seed_draws_the_same_latents_at_any_spread() -> None:
 def test_a_wrong_field_is_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         GANConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_losses_are_means_over_the_steps_of_each_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gan, "_generator_step", lambda *args: torch.tensor(3.0))
+    config = replace(QUICK, discriminator_steps=3, epoch_steps=2)
+    told = Local(tmp_path).train(gan.fit, NET, halves(64), config, 0, name="gan")["history"]
+    # Its steps are after the 3rd and the 6th of eight.
+    assert [entry.get("generator_loss") for entry in told] == [None, 3.0, 3.0, None]
+
+
+def test_errors_name_the_flags_that_there_are(tmp_path: Path) -> None:
+    config = replace(QUICK, learning_rate=1e30)
+    with pytest.raises(RuntimeError, match=r"lower gan\.pretrain\.learning_rate$"):
+        Local(tmp_path).train(gan.fit, NET, halves(64), config, 0, None, None, "gan.pretrain", name="gan")

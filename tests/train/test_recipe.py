@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from raysyn.compute.local import Local, LocalWorker
+from raysyn.compute.searches import Outcome, Search
+from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.models.resnet import ResNetConfig, resnet
 from raysyn.runs.storage import Store
@@ -187,3 +189,25 @@ def test_stacked_networks_bear_the_reduced_precision_of_a_gpu() -> None:
         alone = torch.stack([network(x) for network, x in zip(copy.deepcopy(networks), images, strict=True)])
         stacked = recipe._Stack(networks, torch.device("cpu"))(images)
     torch.testing.assert_close(stacked.float(), alone.float(), rtol=0.1, atol=0.1)
+
+
+def test_a_search_that_was_killed_has_the_scores_of_one_that_was_not(tmp_path: Path) -> None:
+    """What trials report is in the state that they go on from: none comes back one report short, as if pruned."""
+    images, tried = squares(24, 0), list[int]()
+
+    def trial(worker: Worker, params: dict[str, int], stop_at: int | None) -> None:
+        if params["x"] == stop_at:
+            raise KeyboardInterrupt
+        tried.append(params["x"])
+        judge = Judge(lambda model: accuracy(model.eval(), images))
+        fit(worker, [network(params["x"])], feed_of(images), 24, replace(QUICK, epochs=4), [0], judge)
+
+    def outcomes(folder: Path, stop_at: int | None = None) -> list[Outcome]:
+        asked = Search(metric="accuracy", reports=4)
+        return Local(folder).search(trial, {"x": [1, 2, 3]}, asked, name="search", shared=stop_at)
+
+    whole = outcomes(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        outcomes(tmp_path / "broken", stop_at=3)
+    assert tried == [1, 2, 3, 1, 2]
+    assert outcomes(tmp_path / "broken") == whole and not any(one.pruned for one in whole)

@@ -175,6 +175,15 @@ def test_images_come_from_the_seed_and_follow_their_labels() -> None:
     assert len(generate(Counting(), config, labels[:0], (8, 8, 1), 4, torch.device("cpu"))) == 0
 
 
+def test_a_network_that_was_drawn_from_can_be_trained_on() -> None:
+    model = Counting()
+    model.weight = torch.nn.Parameter(torch.ones(2, 3, 4, 4))
+    for _ in range(2):
+        generate(model, SamplerConfig(steps=1), torch.tensor([0]), (8, 8, 3), 4, torch.device("cpu"))
+        (model.weight * model.weight).sum().backward()
+    assert model.weight.grad is not None
+
+
 def test_guidance_pushes_away_from_the_unconditional_answer() -> None:
     labels = torch.zeros(20, dtype=torch.long)
 

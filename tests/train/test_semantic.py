@@ -127,3 +127,19 @@ def test_large_images_are_seen_at_the_side_of_the_paper(name: str) -> None:
     assert torch.equal(again(images), network(images))
     with pytest.raises(ValueError, match=r"query\.network\.side is 4"):
         replace(config, side=4)
+
+
+def test_a_step_takes_no_more_images_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As is said of its memory and time before the run; an epoch is one pass."""
+    seen = list[int]()
+    as_float = semantic.as_float
+
+    def noted(pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pixels))
+        return as_float(pixels)
+
+    monkeypatch.setattr(semantic, "as_float", noted)
+    torch.manual_seed(0)
+    config = replace(SMALL, epochs=2, batch_size=100)
+    semantic.fit(Alone(), config.network.build(1, 3), stripes(10), stripes(6, 1), config, 0)
+    assert seen[::2] == [10, 10]  # the others are validation images

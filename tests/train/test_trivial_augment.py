@@ -13,11 +13,12 @@ from torchvision.transforms.v2 import functional as V
 from raysyn.train.trivial_augment import OPERATIONS, trivial_augment
 
 
-def affine(image: torch.Tensor, degrees: float = 0, x: int = 0, y: int = 0, shear: tuple[float, float] = (0, 0)):
-    """torchvision's affine map about the centre."""
+def affine(image: torch.Tensor, x: int = 0, y: int = 0, shear: tuple[float, float] = (0, 0)):
+    """torchvision's affine map, shears about the upper left corner as in its TrivialAugmentWide."""
     return V.affine(
-        image, angle=degrees, translate=[x, y], scale=1.0, shear=list(shear), interpolation=InterpolationMode.BILINEAR
-    )
+        image, angle=0, translate=[x, y], scale=1.0, shear=list(shear), interpolation=InterpolationMode.BILINEAR,
+        center=[0, 0],
+    )  # fmt: skip
 
 
 def reference(name: str, image: torch.Tensor, s: float) -> torch.Tensor:

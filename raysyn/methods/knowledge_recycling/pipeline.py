@@ -56,6 +56,11 @@ def prepare(config: Config) -> Prepared:
     gan.new_networks(config.network, dataset.train, config.seed)
     real = split(config, dataset)
     replace(dataset, train=real.train).check_classes(f"valid_share={config.valid_share}", "change it")
+    if (steps := config.gan.steps(len(real.train))) < config.gan.discriminator_steps:
+        raise ValueError(
+            f"gan.epochs is {config.gan.epochs}, of {len(real.train)} images {steps} steps of the discriminator, and "
+            f"gan.discriminator_steps {config.gan.discriminator_steps}: the generator would make none; give more epochs"
+        )
     check_classes(config.attack, real.train.classes, "--attack.shadow-models 0 leaves the attack out")
     check_views(config.attack, config.recipe)
     check_enough(config.attack, real.train, dataset.test, config.seed)

@@ -35,6 +35,11 @@ class GANPretrainConfig:
     def __post_init__(self) -> None:
         if self.iterations < 1:
             raise ValueError(f"gan.pretrain.iterations is {self.iterations}: give at least 1")
+        if self.iterations < self.discriminator_steps:
+            raise ValueError(
+                f"gan.pretrain.iterations is {self.iterations}, but gan.pretrain.discriminator_steps "
+                f"{self.discriminator_steps}: the generator would make no step"
+            )
         try:
             self.recipe()
         except ValueError as error:

@@ -155,7 +155,8 @@ class GAN:
             # A GAN has no "no class": every class begins alike.
             images = replace(images, labels_N=np.arange(len(images), dtype=np.int64) % classes)
         fit = partial(self.setting.compute.train, gan.fit, own.network, images, own.pretrain.recipe(), name="pretrain")
-        trained = self.setting.folder.stage("pretrain", lambda: fit(self.config.seed, own.discriminator))
+        start = self.config.seed, own.discriminator, None, "gan.pretrain"
+        trained = self.setting.folder.stage("pretrain", lambda: fit(*start))
         # Where public images have classes of their own, sensitive ones begin untaught but different.
         self.generator.load_state_dict(_first_rows(trained["generator"], classes))
         self.discriminator.load_state_dict(_first_rows(trained["discriminator"], classes))

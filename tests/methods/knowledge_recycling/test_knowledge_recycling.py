@@ -346,3 +346,11 @@ def test_a_wrong_setting_is_named(flags: dict[str, dict[str, Any]], words: str) 
 def test_images_that_cannot_be_doubled_to_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"--data\.size 8 or --data\.size 10"):
         kr.prepare(replace(TINY, data=DataConfig(name="digits", size=9)))
+
+
+def test_a_generator_that_would_make_no_step_is_refused() -> None:
+    config = replace(
+        TINY, gan=replace(TINY.gan, epochs=1, checkpoint_every=1, batch_size=10_000, discriminator_steps=4)
+    )
+    with pytest.raises(ValueError, match=r"^gan\.epochs is 1, of \d+ images 1 steps .* the generator would make none"):
+        kr.prepare(config)

@@ -615,3 +615,8 @@ def test_experiments_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
         replace(TINY, **changes, experiment=ExperimentConfig(**experiment))
+
+
+def test_pre_training_without_a_step_of_the_generator_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^gan\.pretrain\.iterations is 3, but gan\.pretrain\.discriminator_steps 4"):
+        GANPretrainConfig(iterations=3, discriminator_steps=4)
