@@ -250,9 +250,9 @@ def wide_clip(config: SGDConfig) -> list[str]:
 
 
 def refuse_one_class(private: Images) -> None:
-    """ValueError where a teacher, whose labels are released, has nothing to tell apart."""
+    """ValueError where what labels the released images has nothing to tell apart."""
     if private.classes == 1:
         raise ValueError(
-            "all training images are of one class, which leaves the teacher, whose labels are released, nothing to "
-            "learn: give labels of several classes, or take another method, such as noisy_means or dp_feta"
+            "all training images are of one class, so that nothing is learned from them for the labels that are "
+            "released: give labels of several classes, or take another method, such as noisy_means or dp_feta"
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import operator
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -134,3 +135,12 @@ def test_trap_14_a_preset_spends_the_epsilon_of_its_name(family: str, name: str)
     spent = planned(family, FAMILIES[family][name], n, classes).epsilon()
     wanted = 10.0 if epsilon is None else epsilon
     assert 0.99 * wanted <= spent <= wanted * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_told_as_unread_is_a_setting_or_a_group_of_them(family: str) -> None:
+    """Another name would refuse nothing, and the setting would be given in vain."""
+    for preset in FAMILIES[family].values():
+        for group in (preset, *(getattr(preset, field.name) for field in fields(preset))):
+            for name in group.unread() if hasattr(group, "unread") else ():
+                operator.attrgetter(name)(group)

@@ -178,7 +178,7 @@ def compare(
     config, groups = setting.config, asked(setting.config)
     prints = {place: public.train.fingerprint() for place, public in publics.items()}
     # As many everywhere, or tables would compare numbers of images too.
-    most = min([len(setting.dataset.train), *(len(public.train) for public in publics.values())])
+    most = min([setting.dataset.train.units, *(len(public.train) for public in publics.values())])
     count = config.synthetic or most
     repeats = range(config.experiment.repeats)
     units = {

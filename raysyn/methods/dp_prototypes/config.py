@@ -90,7 +90,7 @@ class Config(Basics):
 
     def unread(self) -> dict[str, str]:
         """{setting: why nothing reads it}: a command that gives one of them is refused."""
-        counted = {} if self.prototypes.prior else {"prototypes.count-share": "belongs to --prototypes.prior"}
+        counted = {} if self.prototypes.prior else {"prototypes.count_share": "belongs to --prototypes.prior"}
         if self.query.checkpoint is None:
             return counted
         taught = [one.name for one in fields(QueryConfig) if one.name not in ("network", "checkpoint")]

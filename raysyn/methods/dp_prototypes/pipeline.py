@@ -44,7 +44,7 @@ from raysyn.methods.dp_prototypes.model import (
 from raysyn.methods.dp_prototypes.outlook import check_memory, show_outlook
 from raysyn.methods.dp_prototypes.report import about_labels, look_alike, story
 from raysyn.methods.method import Method, Prepared
-from raysyn.methods.misfits import unjudged
+from raysyn.methods.misfits import refuse_one_class, unjudged
 from raysyn.methods.perceiving import ask, unlike
 from raysyn.methods.public_classifier import GIVEN, QUERY, check_sees, check_shift, given_query, new_query, train_query
 from raysyn.methods.releasing import release
@@ -72,6 +72,7 @@ def prepare(config: Config) -> Prepared:
     """All that can be wrong with the input, public images, and the price of the only question."""
     given, dataset = config.query.checkpoint, load(config.data)
     private = dataset.train
+    refuse_one_class(private)
     for name in config.students:
         student(name, private.shape, private.classes, config.distillation.width)
     check_measures(config.eval, private.classes, synthetic=config.synthetic, train=len(private))

@@ -127,3 +127,12 @@ class Config(Declared):
         less = self.experiment.fewer_epochs
         if less is not None and less >= self.gan.epochs:
             raise ValueError(f"experiment.fewer_epochs is {less}: give less than gan.epochs, {self.gan.epochs}")
+
+    def unread(self) -> dict[str, str]:
+        """{setting: why nothing reads it}: a command that gives one of them is refused. Who asks for an epsilon must
+        not get a GAN without."""
+        if self.model == "dpgan":
+            return {}
+        why = f"belongs to --model dpgan, and a {self.model} has no differential privacy"
+        compared = () if self.experiment.compare else ("budget.delta", "budget.accountant", "max_grad_norm")
+        return dict.fromkeys(("budget.epsilon", *compared), why)

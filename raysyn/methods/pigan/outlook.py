@@ -116,13 +116,13 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     dataset = prepared.dataset
     members = dataset.train
     found, rows = stages(config, prepared, machines)
-    caption = ""
+    caption, promise = "", "" if config.model == "dpgan" else ", no differential privacy"
     if any(row["noise multiplier"] != "-" for row in rows):
         caption = f"δ is {config.budget.delta_for(members.units):.3g}."
     else:
         rows = [{name: value for name, value in row.items() if name != "noise multiplier"} for row in rows]
     console.plan_table(
-        rows, title=f"Plan for {dataset.name}: {len(members):,} members and {len(dataset.test):,} others",
+        rows, title=f"Plan for {dataset.name}: {len(members):,} members and {len(dataset.test):,} others{promise}",
         caption=caption,
     )  # fmt: skip
     show(console, found, machines, title="Outlook: all that is done with them")

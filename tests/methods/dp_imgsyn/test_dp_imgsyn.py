@@ -581,7 +581,7 @@ def test_public_sets_are_called_by_their_files_unless_two_are_called_the_same() 
 
 def test_images_of_one_class_are_refused_before_anything_is_priced() -> None:
     config = replace(TINY, data=replace(TINY.data, labels=False))
-    with pytest.raises(ValueError, match=r"^all training images are of one class, which leaves the teacher") as error:
+    with pytest.raises(ValueError, match=r"^all training images are of one class, so that nothing is learned") as error:
         dp_imgsyn.prepare(config)
     assert "\n" not in str(error.value)
 

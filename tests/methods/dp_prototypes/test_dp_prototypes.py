@@ -307,8 +307,8 @@ def test_a_prior_needs_counts_and_a_choice_that_it_changes(changes: dict[str, An
 def test_counts_are_asked_for_where_they_are_read() -> None:
     counted = PrototypesConfig(prior=True, choice="random")
     assert (PrototypesConfig().asked().count_share, counted.asked().count_share) == (0.0, 0.1)
-    assert "prototypes.count-share" in TINY.unread()
-    assert "prototypes.count-share" not in replace(TINY, prototypes=counted).unread()
+    assert "prototypes.count_share" in TINY.unread()
+    assert "prototypes.count_share" not in replace(TINY, prototypes=counted).unread()
 
 
 def test_images_are_moved_no_further_than_their_edges_reach() -> None:
@@ -336,3 +336,9 @@ def test_a_given_classifier_that_sees_what_is_not_finite_is_refused(tmp_path: Pa
     config = replace(TINY, query=replace(TINY.query, checkpoint=str(tmp_path / "given.pt")))
     with pytest.raises(ValueError, match=r"sees what is not finite in a made-up image of noise"):
         dp_prototypes.prepare(config)
+
+
+def test_images_of_one_class_are_refused_before_anything_is_spent() -> None:
+    """What is chosen for sureness would not depend on the answer."""
+    with pytest.raises(ValueError, match=r"^all training images are of one class, so that nothing is learned"):
+        dp_prototypes.prepare(replace(TINY, data=replace(TINY.data, labels=False)))

@@ -41,6 +41,7 @@ from raysyn.privacy.trial import Choice, SGDSpeed
 from raysyn.report import figures as report_figures
 from raysyn.report.release import read_images
 from raysyn.runs.storage import load_saved
+from raysyn.screen.flags import assigned
 from raysyn.train.conditional_gans import AdversarialConfig, PenaltyConfig
 
 TINY = Config(
@@ -515,3 +516,14 @@ def test_presets_are_the_papers() -> None:
         "quick": None, "cpu-fashion_mnist": None, "cpu-mnist": None,
         "paper-fashion_mnist": inception.TRY, "paper-cifar10": inception.TRY,
     }  # fmt: skip
+
+
+def test_who_asks_for_an_epsilon_does_not_get_a_gan_without() -> None:
+    quick, compared = PRESETS["quick"], replace(PRESETS["quick"].experiment, compare=True)
+    for words in (["--budget.epsilon", "1"], ["--max-grad-norm", "0.1"], ["--budget.delta", "1e-6"]):
+        with pytest.raises(
+            ValueError, match=r"^--\S+ belongs to --model dpgan, and a pigan has no differential privacy"
+        ):
+            assigned(quick, words, "raysyn pigan")
+        assigned(replace(quick, model="dpgan"), words, "raysyn pigan")
+    assigned(replace(quick, experiment=compared), ["--max-grad-norm", "0.1"], "raysyn pigan")
