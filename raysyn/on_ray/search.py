@@ -89,8 +89,8 @@ class Trials:
             ).fit()  # fmt: skip
         new = [results[index] for index in range(len(results))]
         if failed := [one for one in new if one.error or FAILED in (one.metrics or {})]:
-            first, told = failed[0], all((one.metrics or {}).get(TOLD) for one in failed)
-            raise (Told if told else RuntimeError)(
+            first, is_told = failed[0], all((one.metrics or {}).get(TOLD) for one in failed)
+            raise (Told if is_told else RuntimeError)(
                 f"{self._name}: {len(failed)} trials failed, the first, of {first.config}, with "
                 f"{first.error or (first.metrics or {}).get(FAILED)}"
             )

@@ -49,7 +49,7 @@ from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.data.rbf import Kernel, KernelConfig, as_vectors, squared_distances
 from raysyn.privacy import units
-from raysyn.privacy.cost import Cost
+from raysyn.privacy.cost import COUNTED, Cost
 from raysyn.privacy.ledger import Release, plain, refuse_another_price
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.queries.central import shrunk
@@ -95,7 +95,7 @@ class RoundsConfig:
         """Of all rounds on `n` images, with the noise multiplier still to be calibrated; ValueError where they are
         fewer than a batch."""
         if self.batch_size > n:
-            raise ValueError(f"rounds.batch_size is {self.batch_size}: give 1 to {n}, the number of training images")
+            raise ValueError(f"rounds.batch_size is {self.batch_size}: give 1 to {n}, {COUNTED}")
         note = "a round's noisy function is priced as a subsampled Gaussian answer: an image's has norm 1 in its space"
         return Cost(
             mechanism="noisy functions", noise_multiplier=None, sampling_rate=self.batch_size / n, steps=self.count,
