@@ -181,8 +181,10 @@ def draw(begun: Begun) -> None:
 
 
 def repeated(made_by: Source, given: Flags) -> str | None:
-    """What is said where images of the run's release can be drawn once more."""
-    if given.seed != made_by.config.seed or given.sampler != default(made_by).sampler:
+    """What is said where images of the run's release, or those of another draw, can be drawn once more."""
+    if given.seed == (usual := default(made_by)).seed:
+        return f"seed is {given.seed}, as of every draw of this run without --seed: give a further draw another one."
+    if given.seed != made_by.config.seed or given.sampler != usual.sampler:
         return None
     return (
         f"seed is {given.seed}, the run's own: images of its release may be among these, as duplicates where the two "

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from raysyn import looking
+from raysyn import look_run
 from raysyn.data import survey as surveying
 from raysyn.data.grouped import FOLDER
 from raysyn.data.images import DataConfig, load
@@ -122,6 +122,39 @@ def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
     assert load(DataConfig(path=str(source), size=28, crop="centre")).train.shape == (28, 28, 1)
 
 
+def test_a_fit_is_shown_as_a_run_would_read_it(tmp_path: Path) -> None:
+    source, sheet = tmp_path / "scans", tmp_path / "sheet.png"
+    for number, (height, width) in enumerate([(32, 64), (32, 48)]):
+        for split in ("train", "test"):
+            (source / split / "a").mkdir(parents=True, exist_ok=True)
+            pixels = np.full((height, width), 30, np.uint8)
+            pixels[:, 16:-16] = 100
+            (source / split / "a" / f"{number}.png").write_bytes(png(pixels))
+
+    def greys() -> set[int]:
+        return set(np.asarray(Image.open(sheet).convert("L")).ravel().tolist())
+
+    said = looked_at(source, sheet)
+    assert "look again with --fit." in said and "is of another size" in said
+    # The dark edges go, and with them all that differs in size but the shortest side.
+    (source / "train/a/1.png").unlink()
+    (source / "test/a/1.png").unlink()
+    looked_at(source, sheet)
+    assert {30, 100} <= greys()
+    said, shown = looked_at(source, sheet, fit="crop"), greys()
+    assert "--data.fit crop reads 1 training and 1 test images of 32 x 32 pixels" in said and "look again" not in said
+    assert re.findall(r"raysyn auto (.*?) --epsilon", said) == [f"{source} --data.fit crop"]
+    assert 100 in shown and 30 not in shown, "the sheet shows what is kept"
+    assert looked_at(source, sheet, crop="centre").replace("--data.crop centre", "--data.fit crop") == said
+    assert "--data.size 32 --data.fit pad reads 1 training" in looked_at(source, sheet, fit="pad", size=32)
+    for flags, why in (
+        ({"fit": "pad"}, r"^fit='pad' needs a size to fit images into: give --size, or leave it out$"),
+        ({"fit": "stretch", "crop": "centre", "size": 32}, "^fit is 'stretch', but crop='centre'"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            looked_at(source, sheet, **flags)
+
+
 def test_ten_pairs_across_splits_are_named_and_a_run_that_fits(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / "scans" / split / "it").mkdir(parents=True)
@@ -212,11 +245,12 @@ def test_files_of_another_depth_are_named_before_a_window_is_tried(tmp_path: Pat
 @pytest.mark.parametrize("flags", [
     {}, {"window": (0.1, 1 / 3)}, {"window": (-1e-7, 16777217.0)}, {"background": "#fffff0", "colour": "rgb"},
     {"label_column": "is it?", "label_order": ("a b", "$c"), "multi_label": "combination"}, {"person_column": "who's"},
-    {"person_pattern": r"^(\w+ \d)"}, {"labels": False}, {"size": 28},
+    {"person_pattern": r"^(\w+ \d)"}, {"labels": False}, {"size": 28}, {"size": 28, "fit": "pad"},
+    {"crop": "centre"}, {"fit": "crop"},
 ])  # fmt: skip
 def test_what_is_printed_as_a_command_is_read_as_it_was_given(path: str, flags: dict[str, Any]) -> None:
     config = DataConfig(path=path, **flags)
-    _, told = looking._read(config, "no", Survey()).split("A run with ")
+    _, told = look_run.read_as(config, "no", Survey()).split("A run with ")
     command, _ = told.rsplit(" would be refused: ", 1)
     assert assigned(Basics(), shlex.split(command), "it").data == config
 

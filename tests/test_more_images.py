@@ -113,7 +113,9 @@ def test_a_draw_without_a_seed_repeats_nothing_of_the_release(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: dict[str, Any]
 ) -> None:
     drawn = raysyn.draw(str(finished), out=str(tmp_path / "more"), on={"address": "here"}, **flags)
-    assert "the run's own: images" not in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert "the run's own: images" not in told
+    assert "seed is 4, as of every draw of this run without --seed: give a further draw another one." in told
     assert drawn.certificate["drawn_anew"]["settings"].endswith("seed=4"), "the run's is 3"
     first, more = ({one.tobytes() for one in images.images_NHWC} for images in (images_of(finished), drawn.images))
     assert len(first) == 40 and not first & more

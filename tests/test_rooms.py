@@ -51,6 +51,7 @@ DOOR = {
         "door",
         "draw_source",
         "keywords",
+        "look_run",
         "looking",
         "more_images",
         "own_data",

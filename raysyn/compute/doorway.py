@@ -13,6 +13,7 @@ from typing import Any
 
 from raysyn.compute import peak
 from raysyn.compute.searches import Outcome, Search, Space
+from raysyn.compute.told import Sentence, Told
 
 Show = Callable[[str, int, int, dict[str, float]], None]
 """show(stage, done, total, metrics): draws progress; called at most a few times a second.
@@ -156,9 +157,11 @@ class Compute(ABC):
 
 
 def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeError:
-    """The error `map` ends with: which units failed, and the first one's traceback."""
-    first, text = min(failures.items())
+    """The error `map` ends with: which units failed, and the first traceback of one; Told where all have a sentence."""
+    first, text = min(failures.items(), key=lambda one: (isinstance(one[1], Sentence), one[0]))
     others = f" ({len(failures)} of {units} units failed: {sorted(failures)})" if len(failures) > 1 else ""
+    if isinstance(text, Sentence):
+        return Told(f"{name}, unit {first} of {units} failed{others}: {text}")
     return RuntimeError(f"{name}, unit {first} of {units} failed{others}: {text.strip().splitlines()[-1]}\n{text}")
 
 
@@ -257,8 +260,5 @@ def answers_of(f: Callable[[Any, Any], Any], items: Sequence[Any], shared: Any, 
     return values
 
 
-class NotStarted(RuntimeError):
-    """Machines that did not come in time; its sentence is the user's, and the exit status is 1."""
-
-    is_told = True
-    """Asked by the screen, which knows no machines."""
+class NotStarted(Told):
+    """Machines that did not come in time."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from raysyn.compute.doorway import Compute, Show, Tally, answers_of, groups, silent, unit_failure, unit_files
 from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
+from raysyn.compute.told import failure
 from raysyn.compute.worker import Alone, best_device
 from raysyn.runs.storage import Store
 
@@ -105,8 +105,8 @@ class Local(Compute):
                 for index, value in zip(group, values, strict=True):
                     self._store[files[index]] = value
                 tally.add(group)
-            except Exception:
-                failures.update(dict.fromkeys(group, traceback.format_exc()))
+            except Exception as error:
+                failures.update(dict.fromkeys(group, failure(error)))
         if failures:
             raise unit_failure(name, failures, len(items))
         return [self._store[file] for file in files]

@@ -92,7 +92,7 @@ class DataConfig:
 
     def how(self) -> Fit | None:
         """How images come into their size; ValueError for flags that do not go together."""
-        return chosen_fit(self.fit, self.crop, "data", self.size is not None)
+        return chosen_fit(self.fit, self.crop, "data.", self.size is not None)
 
     def persons(self) -> Persons:
         """How persons are named; ValueError for flags that do not go together, and what is no pattern."""

@@ -32,7 +32,11 @@ def check_whole(image: Picture, file: BinaryIO) -> None:
     if _lacks_end(file) or _is_filled(image, file):
         raise Broken("it is JPEG that is cut off: bring it anew")
     if "progressive" in image.info and _lacks_scans(_all_of(file)):
-        raise Broken("it is progressive JPEG that lacks scans, as one that is cut off: bring it anew")
+        # One that was made coarse looks the same, to the last byte, as one that was ended where it was cut off.
+        raise Broken(
+            "it is progressive JPEG that lacks scans, as one that is cut off: bring it anew, or save it once more if "
+            "it was made so"
+        )
 
 
 def _lacks_end(file: BinaryIO) -> bool:

@@ -69,11 +69,7 @@ def read_manifest(
     for at, row in rows:
         place = f"{label}: line {at}"
         # Several labels may be none.
-        for name in filter(None, (image, None if several else number, split)):
-            if not row[name]:
-                raise ValueError(f"{place} has an empty {name}; fill or drop it")
-        if (where := USUAL_NAMES.get(row[split].lower() if split else "train")) is None:
-            raise ValueError(f"{place} has the split {row[split or '']!r}; it must be one of {', '.join(SPLITS)}")
+        where = _split_of(row, split, (image, None if several else number, split), place)
         file = found.named(row[image], place)
         if (before := known.setdefault(file, at)) != at:
             raise ValueError(f"{place} has the same file as line {before}, {row[image]!r}; leave one of them out")
@@ -88,9 +84,7 @@ def read_manifest(
         numbers, names = {}, list(classes.names)
         for (_, _, name), line in zip(read, known.values(), strict=True):
             numbers[name] = classes.of(_split_label(name), f"{label}: line {line}")
-    told = f"a table of {len(read):,} rows, files by {image}, labels {f'in {number}' if number else 'unread'}"
-    told += f", persons in {person}" if person is not None else ""
-    told += "" if split else ", no column split: all for training"
+    told = _told(len(read), image, number, split, person)
     told += f"; {classes.told()}" if classes is not None else ""
     left = len(set(found.every.values()) - known.keys())
     told += f"; left out: {left:,} files without a row" if left else ""
@@ -101,6 +95,23 @@ def read_manifest(
     elif persons is not None:
         warned += persons.asked(fields, (image, number, split))
     return Manifest(numbered, names, split is not None, told, tuple(warned), None if person is None else of)
+
+
+def _split_of(row: dict[str, str], split: str | None, needed: tuple[str | None, ...], place: str) -> str:
+    """Where a row's image belongs; ValueError for a field that is empty, or no split."""
+    for name in filter(None, needed):
+        if not row[name]:
+            raise ValueError(f"{place} has an empty {name}; fill or drop it")
+    if (where := USUAL_NAMES.get(row[split].lower() if split else "train")) is None:
+        raise ValueError(f"{place} has the split {row[split or '']!r}; it must be one of {', '.join(SPLITS)}")
+    return where
+
+
+def _told(rows: int, image: str, number: str | None, split: str | None, person: str | None) -> str:
+    """How a table was understood, by its columns."""
+    told = f"a table of {rows:,} rows, files by {image}, labels {f'in {number}' if number else 'unread'}"
+    told += f", persons in {person}" if person is not None else ""
+    return told + ("" if split else ", no column split: all for training")
 
 
 def names_files(table: str) -> str | None:

@@ -40,6 +40,25 @@ def naming_of(source: Source) -> str | None:
 
 def opened(config: Any) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]:
     """The source with its test images, the labels of each split and the names of classes; nothing is decoded."""
+    _check(config)
+    source = _source(config)
+    labels = _labels(source)
+    if not labels["train"].size:
+        raise ValueError(f"{source.label} has no train images; both train and test are needed")
+    # Of all images: which classes there are must not depend on what is held out.
+    class_names = names_of_classes(source, labels)
+    source = with_test_images(source, config.test_share)
+    labels = _labels(source)
+    whose_N = source.splits["train"].persons_N
+    n, what = (len(labels["train"]), "images") if whose_N is None else (len(np.unique(whose_N)), "persons")
+    if config.limit is not None and config.limit > n:
+        left = f"{n} {what} of {source.label}" + (" that are left to train" if config.test_share else "")
+        raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
+    return source, labels, class_names
+
+
+def _check(config: Any) -> None:
+    """ValueError for what is wrong whatever the source is."""
     if config.size is not None and config.size < SMALLEST:
         raise ValueError(f"data.size={config.size} is too small; give at least {SMALLEST} or leave it out")
     if config.limit is not None and config.limit < 1:
@@ -50,8 +69,8 @@ def opened(config: Any) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]
         )
     config.how()
     check_share(config.test_share)
-    reading = Reading.of(config)
-    columns, whose = Columns(config.image_column, config.label_column), config.persons()
+    Reading.of(config)
+    config.persons()
     several = Several.of(config.multi_label, config.label_order)
     if config.label_column is not None and not config.labels:
         raise ValueError(
@@ -63,6 +82,12 @@ def opened(config: Any) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]
             f"data.multi_label={several.how!r} says which labels to heed, and --data.no-labels forgets them; leave one "
             "of them out"
         )
+
+
+def _source(config: Any) -> Source:
+    """All of it, with how it is read; ValueError where that does not fit it."""
+    columns, whose = Columns(config.image_column, config.label_column), config.persons()
+    several, reading = Several.of(config.multi_label, config.label_order), Reading.of(config)
     if config.path is None:
         check_no_columns(columns, f"data.name={config.name!r}")
         whose.check_none(f"data.name={config.name!r}")
@@ -79,16 +104,8 @@ def opened(config: Any) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]
             f"data.most_per_person={config.most_per_person} bounds the images of a person, but nobody is named in "
             f"{source.label}; name them with --data.person-column or --data.person-pattern, or leave it out"
         )
-    labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
-    if not labels["train"].size:
-        raise ValueError(f"{source.label} has no train images; both train and test are needed")
-    # Of all images: which classes there are must not depend on what is held out.
-    class_names = names_of_classes(source, labels)
-    source = with_test_images(source, config.test_share)
-    labels = {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}
-    whose_N = source.splits["train"].persons_N
-    n, what = (len(labels["train"]), "images") if whose_N is None else (len(np.unique(whose_N)), "persons")
-    if config.limit is not None and config.limit > n:
-        left = f"{n} {what} of {source.label}" + (" that are left to train" if config.test_share else "")
-        raise ValueError(f"data.limit={config.limit} exceeds the {left}; lower it")
-    return source, labels, class_names
+    return source
+
+
+def _labels(source: Source) -> dict[str, np.ndarray]:
+    return {split: whole_numbers(source, split) for split in SPLITS if split in source.splits}

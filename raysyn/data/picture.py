@@ -73,10 +73,10 @@ def chosen_fit(fit: Fit | None, crop: Crop | None, group: str, sized: bool = Tru
     is no size to fit images into."""
     if fit is not None and crop is not None and fit != "crop":
         raise ValueError(
-            f"{group}.fit is {fit!r}, but {group}.crop={crop!r} keeps the square in the middle: leave one of them out"
+            f"{group}fit is {fit!r}, but {group}crop={crop!r} keeps the square in the middle: leave one of them out"
         )
     if fit in ("stretch", "pad") and not sized:
-        raise ValueError(f"{group}.fit={fit!r} needs a size to fit images into: give --{group}.size, or leave it out")
+        raise ValueError(f"{group}fit={fit!r} needs a size to fit images into: give --{group}size, or leave it out")
     return fit if crop is None else "crop"
 
 

@@ -172,7 +172,7 @@ def _decoded(config: PublicConfig, shape: tuple[int, int, int]) -> tuple[Stream,
     """The source, how its pictures are fitted, and where they are, once they are decoded."""
     if config.limit is not None and config.limit < 1:
         raise ValueError(f"public.limit={config.limit} leaves no images; give at least 1 or leave it out")
-    fit, reading = chosen_fit(config.fit, config.crop, "public"), Reading.of(config, "public.")
+    fit, reading = chosen_fit(config.fit, config.crop, "public."), Reading.of(config, "public.")
     source = Stream.of(config)
     for name in (source.name, *config.sets()):
         check_name(source.label, "the public set", name)

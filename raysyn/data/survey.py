@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raysyn.data.described import SCAN_OF_PALETTE, Described, described
-from raysyn.data.picture import decode_picture, fault_of
+from raysyn.data.picture import Fit, decode_picture, fault_of
 from raysyn.data.reading import Reading
 from raysyn.data.source import SPLITS, Source, Split
 from raysyn.data.stored import in_order, parts
@@ -98,11 +98,16 @@ class _Seen:
     """For the contact sheet."""
 
 
-def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], None]) -> Survey:
-    """Look at every picture of `source`; the first `columns` of `rows` classes are kept for a sheet.
+def survey(
+    source: Source, columns: int, rows: int, tell: Callable[[int, int], None], size: int | None = None,
+    fit: Fit | None = None,
+) -> Survey:  # fmt: skip
+    """Look at every picture of `source`; the first `columns` of `rows` classes are kept for a sheet, as they are
+    or, with a `fit`, as they come into `size` by it.
 
     `tell` is called now and then with how many there were, and there are.
     """
+    look = partial(_look, source.reading, partial(_small, size=size, fit=fit))
     found, where = Survey(), dict[bytes, tuple[str, str, Any]]()
     total = sum(len(split.labels_N) for split in source.splits.values())
     done, spoken = 0, time.monotonic()
@@ -112,7 +117,7 @@ def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], N
             found.classes[name] = own
             here = set[bytes]()
             shows = partial(_shows, found, columns, rows)
-            for start, seen in _seen(split, pool, source.reading, shows):
+            for start, seen in _seen(split, pool, look, shows):
                 for index, one in enumerate(seen, start):
                     _count(found, one, split.place(index))
                     if one.digest is not None:
@@ -128,17 +133,17 @@ def survey(source: Source, columns: int, rows: int, tell: Callable[[int, int], N
 
 
 def _seen(
-    split: Split, pool: ThreadPoolExecutor, reading: Reading, shows: Callable[[Any], bool]
+    split: Split, pool: ThreadPoolExecutor, look: Callable[[Any, bool], _Seen], shows: Callable[[Any], bool]
 ) -> Iterator[tuple[int, list[_Seen]]]:
     """(place of the first, what was seen) of some at a time."""
-    look, at = partial(_look, reading), 0
+    at = 0
     for some in parts(in_order(split.pictures, np.arange(len(split.pictures))), AT_ONCE):
         shown = map(shows, split.labels_N[at : at + len(some)].tolist())
         yield at, list(pool.map(look, some, shown))
         at += len(some)
 
 
-def _look(reading: Reading, picture: Any, shown: bool) -> _Seen:
+def _look(reading: Reading, boxed: Callable[[np.ndarray], np.ndarray], picture: Any, shown: bool) -> _Seen:
     """What is seen of a picture, whose pixels nobody holds afterwards; `shown` is for the contact sheet."""
     facts = None
     try:
@@ -149,7 +154,7 @@ def _look(reading: Reading, picture: Any, shown: bool) -> _Seen:
         if mode in ("LA", "RGBA") and reading.background is None:
             mode += " (opaque)"
         mode = GREYS if mode in ("P", SCAN_OF_PALETTE) and channels == 1 and reading.colour == "auto" else mode
-        small = _small(pixels) if shown else None
+        small = boxed(pixels) if shown else None
         return _Seen(facts, (width, height), mode, None, channels, _digest(pixels), small)
     except Exception as error:  # decoders raise anything on damaged bytes
         fault = fault_of(picture, error)
@@ -213,10 +218,12 @@ def _shows(found: Survey, columns: int, rows: int, label: Any) -> bool:
     return isinstance(label, int) and 0 <= label < rows and len(found.shown.get(label, ())) < columns
 
 
-def _small(pixels: np.ndarray) -> np.ndarray:
+def _small(pixels: np.ndarray, size: int | None, fit: Fit | None) -> np.ndarray:
     """RGB, and no side above BOX."""
     from PIL import Image
 
+    if fit is not None:
+        pixels = decode_picture(pixels, size, fit)
     image: Picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
     image.thumbnail((BOX, BOX), Image.Resampling.BILINEAR)
     return np.asarray(image)

@@ -80,11 +80,10 @@ def stages(setting: Setting) -> list[str]:
 
 def attack(
     setting: Setting, released: Images, privacy: Mapping[str, Any], weighed: Weighed | None = None,
-    weights_leave: bool = False, answered: Weighed | None = None,
+    answered: Weighed | None = None,
 ) -> Finding | None:  # fmt: skip
     """Guess about the canaries of a run, if it has any, from the images that it has `released`, by its weights and by
-    what was `answered` beside them; `privacy` is the report's section on what it promises, and `weights_leave` whether
-    a release that holds the network holds these weights."""
+    what was `answered` beside them; `privacy` is the report's section on what it promises."""
     if (tried := setting.tried) is None:
         return None
     train, seed = setting.dataset.train, setting.config.seed
@@ -101,8 +100,8 @@ def attack(
     }
     claim = Claim(privacy["epsilon"], privacy["delta"], privacy["meaning"]["gaussian"]["mu"])
     shown = {name: one_run.shown(values, there_M, claim, len(of_units)) for name, values in of_units.items()}
-    whom, open_weights = units.word(train), weights_leave and setting.config.release.network
-    records = [_record(name, of_units[name], there_M, claim, shown[name], whom, open_weights) for name in shown]
+    whom, leave = units.word(train), setting.weights_leave
+    records = [_record(name, of_units[name], there_M, claim, shown[name], whom, leave) for name in shown]
     finding = Finding(records, _about(setting, claim, shown, there_M), _section(setting, claim, shown, there_M))
     best = one_run.largest(list(shown.values()))
     setting.console.stage(STAGE, _beside(claim, best))

@@ -76,6 +76,8 @@ class Setting:
     """The account that the run was entered in, if one is kept."""
     tried: canaries.Tried | None = None
     """The canaries that the run is audited by, if there are any."""
+    weights_leave: bool = False
+    """Whether the release holds weights that canaries are guessed about: by `Method.shown`."""
 
     @property
     def loaded(self) -> Dataset:
@@ -83,14 +85,9 @@ class Setting:
         return self.dataset if self.tried is None else self.tried.original
 
     def report(
-        self,
-        method: str,
-        *,
-        privacy: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        attacks: Mapping[str, Any] | None = None,
-        **more: Any,
-    ) -> Report:
+        self, method: str, *, privacy: Mapping[str, Any], metrics: Mapping[str, Any],
+        attacks: Mapping[str, Any] | None = None, **more: Any,
+    ) -> Report:  # fmt: skip
         """The report of this run: what is named is the pipeline's, `more` joins the environment."""
         dataset, private = self.loaded, self.dataset.train
         persons = {} if private.persons_N is None else {"n_persons": private.units}
@@ -235,7 +232,7 @@ def open_run(
     command: Asked, method: str, dataset: Dataset, console: Console, connect: Connect, stack: ExitStack, *,
     plan: Plan | None = None, more: Any = None, judged_by: Sequence[str] = ("eval",),
     facts: Mapping[str, Any] | None = None, network: Network | None = None, book: Book | None = None,
-    looks: Sequence[str] = (), tried: int = 0,
+    looks: Sequence[str] = (), tried: int = 0, weights_leave: bool = False,
 ) -> Setting:  # fmt: skip
     """Open or continue the run folder, then join the machines; `stack` closes both. A plan brings its ledger.
 
@@ -273,7 +270,7 @@ def open_run(
             account_place.note_elsewhere(command, dataset, kept.book, console)
     own = canaries.drawn(tried, command.config, dataset, folder.secret)
     given = dataset if own is None else own.dataset
-    parts = (command.config, given, compute, folder, console, machines, more, network, kept, own)
+    parts = (command.config, given, compute, folder, console, machines, more, network, kept, own, weights_leave)
     if plan is None:
         return Setting(*parts)
     more_durable = () if kept is None else (kept.pay,)

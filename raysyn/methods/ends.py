@@ -51,7 +51,7 @@ Beside = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Section
 def finish(
     setting: Setting, method: str, synthetic: Images, *, done: Sequence[str], central: Images | None = None,
     drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None,
-    weights_leave: bool = False, uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None,
+    uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None,
     generated: Images | None = None, sections: Callable[[], Sequence[Section]] = tuple,
     answered: Weighed | None = None, **more: Any,
 ) -> Report:  # fmt: skip
@@ -66,7 +66,6 @@ def finish(
         drawn_again: images of the same model, drawn for measures of fidelity alone.
         beside: what else is measured, after the release.
         weighed: by what weights canaries are guessed about, if there are any.
-        weights_leave: whether a release that holds the network holds these weights.
         answered: by what noisy answer they are guessed about beside, which no release holds.
         uncharged: what is uncharged, where that is more than usual.
         public: what was public, as the certificate names it.
@@ -83,7 +82,7 @@ def finish(
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
     attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     further, compared = ({}, ()) if beside is None else beside(metrics)
-    audit = attack(setting, synthetic, privacy, weighed, weights_leave, answered)
+    audit = attack(setting, synthetic, privacy, weighed, answered)
     found = with_audit(attacks, audit)
     report = setting.report(method, privacy=privacy, metrics={**metrics, **further}, attacks=found, **more)
     verdict = write_report(

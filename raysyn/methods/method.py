@@ -30,6 +30,7 @@ from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
+from raysyn.runs import may_leave
 from raysyn.runs.refusals import RUN_JSON, identity, refused
 from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
@@ -70,6 +71,10 @@ def usually_uncharged(config: Any) -> list[str]:
     return ends.uncharged(config) if usual else unpaid_looks.usual(config)
 
 
+MEASURES = 1000
+"""More than any method's weights are asked by."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """One method: functions of its configuration, which `begin` and the command call."""
@@ -104,6 +109,9 @@ class Method:
     unmeasured: Callable[[Any], Mapping[str, Any]] = lambda config: {}
     """unmeasured(config): settings under which a run releases the same and measures as little as can be, beside those
     that all methods have; and those by which training images are the data set's own."""
+    files: Sequence[str] = ()
+    """Names of files that `run` gives the release beside images and network: what may not leave is refused before
+    anything is spent."""
     network: Network | None = None
     """What `drawing` reads, for a release that holds it; None where it shall never leave."""
     audited: bool = False
@@ -123,32 +131,10 @@ class Method:
 
         Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
         """
-        tracking.check(command.track, command.out)
-        refuse_inside(command.out, getattr(getattr(command.config, "data", None), "path", None), command.config)
-        if (written := getattr(command.config, "release", None)) is not None and written.network:
-            network.check(self.network, command.config, self.name)
-        check_counted(command.config)  # before further runs are priced, which would be with counts
-        console.show("images are read and checked", 0, 0, {})
-        with told_to(partial(console.show, metrics={})):
-            prepared = self.prepare(command.config)
-        if prepared.plan is not None:
-            units.check_plan(prepared.plan, prepared.dataset.train)
-        console.close()
-        train = prepared.dataset.train
-        tried = canaries.asked(command.config, self.audited, self.name, prepared.plan, train)
-        differs = misfits.other_size(command.config, train.units, units.word(train))
-        for sentence in [*differs, *rough(command.config), *prepared.doubts]:
-            console.say(f"WARNING: {sentence}.")
-        if not differs and (made_for := getattr(command.config, "made_for", None)) is not None:
-            persons = "" if train.persons_N is None else " persons"
-            console.say(f"Settings made for n = {made_for:,} training images; there are {train.units:,}{persons}.")
-        say_source(console, prepared.dataset, None if prepared.plan is None else prepared.plan.epsilon_budget)
-        say_empty(console, prepared.dataset)
-        self.look_at_shares(command.config, console, prepared.dataset, prepared.plan)
-        if prepared.plan is not None:
-            show_plan(console, prepared.plan, prepared.dataset)
-        if tried:
-            console.say(canaries.told(tried, command.config, train))
+        self._check(command)
+        prepared = self._prepared(command.config, console)
+        tried = canaries.asked(command.config, self.audited, self.name, prepared.plan, prepared.dataset.train)
+        self._say(command.config, console, prepared, tried)
         book = account_place.found(command, prepared.dataset, console)
         looks = self.looks(command.config)
         account.look(book, command, self.name, looks, prepared.dataset, prepared.plan, console)
@@ -163,12 +149,47 @@ class Method:
         if command.dry_run:
             self._look_at_folder(command, console, prepared, tried)
             raise SystemExit(0)
-        facts = {**prepared.facts, **source_of(self.run)}
         return open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
-            judged_by=self.judged_by, facts=facts, network=self.network, book=book, looks=looks,
-            tried=tried,
+            judged_by=self.judged_by, facts={**prepared.facts, **source_of(self.run)}, network=self.network, book=book,
+            looks=looks, tried=tried, weights_leave=self.weights_leave(command.config),
         )  # fmt: skip
+
+    def _check(self, command: Command) -> None:
+        """ValueError for what is wrong whatever the images are."""
+        tracking.check(command.track, command.out)
+        refuse_inside(command.out, getattr(getattr(command.config, "data", None), "path", None), command.config)
+        if (written := getattr(command.config, "release", None)) is not None and written.network:
+            network.check(self.network, command.config, self.name)
+        check_counted(command.config)  # before further runs are priced, which would be with counts
+
+    def _prepared(self, config: Any, console: Console) -> Prepared:
+        """What `prepare` finds; ValueError for a plan, or files, that cannot be."""
+        console.show("images are read and checked", 0, 0, {})
+        with told_to(partial(console.show, metrics={})):
+            prepared = self.prepare(config)
+        if prepared.plan is not None:
+            units.check_plan(prepared.plan, prepared.dataset.train)
+        may_leave.check({"guarantee": "none" if prepared.plan is None else "dp"}, self.files)
+        console.close()
+        return prepared
+
+    def _say(self, config: Any, console: Console, prepared: Prepared, tried: int) -> None:
+        """Warnings, the source and the plan; ValueError for shares of classes that cannot be."""
+        train, plan = prepared.dataset.train, prepared.plan
+        differs = misfits.other_size(config, train.units, units.word(train))
+        for sentence in [*differs, *rough(config), *prepared.doubts]:
+            console.say(f"WARNING: {sentence}.")
+        if not differs and (made_for := getattr(config, "made_for", None)) is not None:
+            persons = "" if train.persons_N is None else " persons"
+            console.say(f"Settings made for n = {made_for:,} training images; there are {train.units:,}{persons}.")
+        say_source(console, prepared.dataset, None if plan is None else plan.epsilon_budget)
+        say_empty(console, prepared.dataset)
+        self.look_at_shares(config, console, prepared.dataset, plan)
+        if plan is not None:
+            show_plan(console, plan, prepared.dataset)
+        if tried:
+            console.say(canaries.told(tried, config, train))
 
     def _look_at_folder(self, command: Command, console: Console, prepared: Prepared, tried: int) -> None:
         """Warn of a folder that the run itself would be refused."""
@@ -181,6 +202,10 @@ class Method:
 
         if (why := refused(command.out, wanted)) is not None:
             console.say(f"WARNING: the run itself would be refused: {why}")
+
+    def weights_leave(self, config: Any) -> bool:
+        """Whether the release holds weights that say which images were learned from."""
+        return bool(range(MEASURES)[self.shown(config)])
 
     def looks(self, config: Any) -> tuple[str, ...]:
         """What of a run looks at real images and is paid for by nobody, for the account."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 
 from raysyn.compute.doorway import Show, Tally, answers_of, groups, unit_failure, unit_files
 from raysyn.compute.peak import forget, held, largest
+from raysyn.compute.told import failure
 from raysyn.on_ray.dashboard import called, place
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import EVERY_S, Watch, growth
@@ -173,8 +173,8 @@ def run_unit(
     forget()
     try:
         values, error = answers_of(f, items, shared, together), None
-    except Exception as failure:
-        values, error, hungry = [], traceback.format_exc(), _out_of_memory(failure)
+    except Exception as raised:
+        values, error, hungry = [], failure(raised), _out_of_memory(raised)
     return values, error, time.process_time() - started, hungry, held()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from raysyn.compute.doorway import Show
 from raysyn.compute.local import Trial, distributions, sampler
 from raysyn.compute.peak import forget, held
 from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
+from raysyn.compute.told import Told, failure
 from raysyn.on_ray.dashboard import called
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
@@ -33,7 +33,9 @@ LOSSES = 20
 
 HANDED_EVERY_S, ASKED_EVERY_S = 3.0, 0.1
 FAILED = "failed"
-"""In a trial's last report: the traceback that ended it."""
+"""In a trial's last report: the traceback that ended it, or a sentence that tells why."""
+TOLD = "told"
+"""Whether it is a sentence."""
 
 
 class Trials:
@@ -86,9 +88,11 @@ class Trials:
                 run_config=run_config,
             ).fit()  # fmt: skip
         new = [results[index] for index in range(len(results))]
-        if failed := [(one.config, why) for one in new if (why := one.error or (one.metrics or {}).get(FAILED))]:
-            raise RuntimeError(
-                f"{self._name}: {len(failed)} trials failed, the first, of {failed[0][0]}, with {failed[0][1]}"
+        if failed := [one for one in new if one.error or FAILED in (one.metrics or {})]:
+            first, is_told = failed[0], all((one.metrics or {}).get(TOLD) for one in failed)
+            raise (Told if is_told else RuntimeError)(
+                f"{self._name}: {len(failed)} trials failed, the first, of {first.config}, with "
+                f"{first.error or (first.metrics or {}).get(FAILED)}"
             )
         return ranked([*ended, *(self._outcome(one.config or {}, one.metrics or {}) for one in new)])
 
@@ -218,9 +222,9 @@ def run_trial(config: Mapping[str, Any], name: str, metric: str, board: Any, key
 
     try:
         f(Trial(f"{name}-{trial_key(params)}", store, tell), params, shared)
-    except Exception:
+    except Exception as error:
         # To Tune, all that is raised is worth another attempt.
-        tune.report({"reports": 0, metric: -math.inf, FAILED: traceback.format_exc()})
+        tune.report({"reports": 0, metric: -math.inf, FAILED: failure(error), TOLD: isinstance(error, Told)})
     ray.get(board.cpu.remote(name, process, time.process_time() - started, held()))
 
 

@@ -56,17 +56,23 @@ def bookkeeping(
     return Clipped(torch.cat(flat), norms_B, mean, doubtful_B)
 
 
-@contextmanager
-def _recorded(model: nn.Module, images: int, rows: int, parts: list[Part]) -> Iterator[list[Tensor]]:
-    """Within, a forward and a backward pass through `model` fill `parts`; yields where the backward pass ends."""
-    learning = trained(model)
-    wanted = {id(p) for p in learning}
+def _named(model: nn.Module, wanted: set[int]) -> dict[nn.Module, str]:
+    """Layers with weights that learn, `wanted` by their identity, and what they are called."""
     layers = {
         module: name
         for name, module in model.named_modules()
         if any(id(p) in wanted for p in module.parameters(recurse=False))
     }
     assert all(isinstance(layer, SUPPORTED) for layer in layers), "call refuse_unsupported first"
+    return layers
+
+
+@contextmanager
+def _recorded(model: nn.Module, images: int, rows: int, parts: list[Part]) -> Iterator[list[Tensor]]:
+    """Within, a forward and a backward pass through `model` fill `parts`; yields where the backward pass ends."""
+    learning = trained(model)
+    wanted = {id(p) for p in learning}
+    layers = _named(model, wanted)
     norms: dict[nn.Module, GroupNormCall] = {
         layer: GroupNormCall(layer) for layer in layers if isinstance(layer, nn.GroupNorm)
     }

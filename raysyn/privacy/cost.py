@@ -23,6 +23,7 @@ ADD_REMOVE_PERSON = (
 what is each person's own."""
 UNITS = {ADD_REMOVE: "image", ADD_REMOVE_PERSON: "person"}
 """What is proved, and what it is about in a word."""
+COUNTED = "the number of training images"  # in refusals, where `units.planned` does not know better
 FEWEST, MUCH = 100, 0.1
 """Images that the default delta asks for; the part of 1/n from which on delta is worth a warning."""
 SMALL_BATCH = 64
@@ -253,7 +254,7 @@ def sgd_schedule(n: int, batch_size: int, epochs: float, group: str = "") -> tup
     if not 0 < batch_size <= n:
         # A part of them, so that there is more than a step or two in an epoch; of few, all.
         mend = f", as in --{group}.batch-size {min(n, max(SMALL_BATCH, n // 8))}" if group else ""
-        raise ValueError(f"{within}batch_size is {batch_size}: give 1 to {n}, the number of training images{mend}")
+        raise ValueError(f"{within}batch_size is {batch_size}: give 1 to {n}, {COUNTED}{mend}")
     if not 0 < epochs < math.inf:
         raise ValueError(f"{within}epochs is {epochs}: give a number above 0")
     sampling_rate = batch_size / n

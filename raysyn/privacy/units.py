@@ -45,7 +45,7 @@ import torch
 from numpy.typing import NDArray
 
 from raysyn.data.images import Images
-from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, COUNTED, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.train import philox
@@ -68,7 +68,8 @@ def planned(private: Images, make: Callable[[int], MaybePlan]) -> MaybePlan:
         plan = make(private.units)
     except ValueError as error:
         if private.persons_N is not None:
-            error.args = (f"{error} (persons are what is counted here: {told(private)})",)
+            said = str(error).replace(COUNTED, "the number of persons")
+            error.args = (f"{said} (persons are what is counted here: {told(private)})",)
         raise
     if plan is None:
         return plan

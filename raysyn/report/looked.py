@@ -15,6 +15,7 @@ import numpy as np
 from raysyn.data.grouped import Named, Suggested
 from raysyn.data.images import Images
 from raysyn.data.names import legible
+from raysyn.data.picture import Fit
 from raysyn.data.source import SPLITS
 from raysyn.data.survey import BOX, GREYS, Survey
 from raysyn.report.pictures import png_bytes, sample_sheet
@@ -180,20 +181,20 @@ def _listed(pairs: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"{', '.join(map(_printable, some))} ({fault})" for fault, some in places.items())
 
 
-def advice(found: Survey, sized: int | None) -> list[str]:
-    """Which flags, or what done to the files, makes them of one size and kind; `sized`: that which is given."""
+def advice(found: Survey, sized: int | None, fit: Fit | None = None) -> list[str]:
+    """Which flags, or what done to the files, makes them of one size and kind; `sized` and `fit`: those given."""
     lines = []
     sides = [min(size) for size in found.sizes]
-    if len(found.sizes) > 1 and sized is None:
+    if (several := _sizes(found, fit)) > 1 and sized is None:
         size = max((side for side in SIDES if side <= min(sides)), default=SIDES[0])
         lines.append(
-            f"There are {len(found.sizes):,} sizes, the shortest side is {min(sides)} pixels: --data.size {size} makes "
+            f"There are {several:,} sizes, the shortest side is {min(sides)} pixels: --data.size {size} makes "
             f"them one. To be told of such a run, look again with --size {size}."
         )
-    if any(width != height for width, height in found.sizes):
+    if fit is None and any(width != height for width, height in found.sizes):
         lines.append(
             "Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them, and so "
-            "does --data.fit pad, which keeps whole images."
+            "does --data.fit pad, which keeps whole images. To see what becomes of them, look again with --fit."
         )
     kinds = _kinds(found)
     if len(kinds) > 1:
@@ -213,12 +214,17 @@ def _kinds(found: Survey) -> Counter[str]:
     return kinds
 
 
-def differing(found: Survey, channels: int, sized: int | None) -> list[str]:
+def _sizes(found: Survey, fit: Fit | None) -> int:
+    """How many there are once images are cropped, if they are."""
+    return len({min(size) for size in found.sizes} if fit == "crop" else found.sizes)
+
+
+def differing(found: Survey, channels: int, sized: int | None, fit: Fit | None = None) -> list[str]:
     """What a run is refused for, in words after "the first that"; nothing where all can be used, and are of one size,
-    unless all are rescaled to `sized`, and of the kind that the first one has."""
+    unless all are rescaled to `sized`, once cropped if that is the `fit`, and of the kind that the first one has."""
     kind = KINDS[channels]
     reasons = {
-        "is of another size": sized is None and len(found.sizes) > 1,
+        "is of another size": sized is None and _sizes(found, fit) > 1,
         f"is not {kind}": bool(_kinds(found).keys() - {kind}),
         "cannot be used": bool(found.faults),
     }

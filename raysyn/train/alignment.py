@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raysyn.compute.worker import in_bf16
+from raysyn.train.diverged import Diverged
 from raysyn.train.norm_inputs import norm_inputs
 
 Start = Literal["public", "gaussian", "low-pass"]
@@ -137,7 +138,7 @@ def align(
 ) -> tuple[Tensor, list[dict[str, float]]]:
     """Algorithm 1: one batch, aligned, (N, C, H, W), and the losses before each step.
 
-    The teacher is not changed. RuntimeError where a loss is not finite.
+    The teacher is not changed. Diverged where a loss is not finite.
     """
     teacher.eval().requires_grad_(False)
     x = images_NCHW.detach().clone().contiguous(memory_format=torch.channels_last).requires_grad_()
@@ -162,7 +163,7 @@ def label(
     teacher: nn.Module, images_NCHW: Tensor, labels_N: Tensor, wanted: Statistics, config: AlignmentConfig
 ) -> tuple[Tensor, dict[str, float]]:
     """What the teacher says of images as they are released, probabilities float32 (N, K), and their losses; in full
-    precision. RuntimeError where either is not finite."""
+    precision. Diverged where either is not finite."""
     terms, logits = losses(teacher, images_NCHW, labels_N, wanted)
     return logits.softmax(1), in_figures(terms, weighted(terms, config))
 
@@ -173,7 +174,7 @@ def in_figures(terms: dict[str, Tensor], total: Tensor) -> dict[str, float]:
     values = torch.stack([*(term.detach().float() for term in terms.values()), total.detach()]).tolist()
     told = dict(zip((*terms, "total"), values, strict=True))
     if not all(map(math.isfinite, told.values())):
-        raise RuntimeError(
+        raise Diverged(
             f"the losses of a batch are {told}: lower alignment.learning_rate, or, where the teacher's training has "
             "diverged, training.learning_rate"
         )

@@ -23,6 +23,7 @@ from raysyn.data.images import Images
 from raysyn.models.dcgan import DCGANConfig
 from raysyn.models.norm import across_ranks
 from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes
+from raysyn.train.diverged import Diverged
 from raysyn.train.loop import on_cpu
 from raysyn.train.paired_networks import Kind, new_networks
 
@@ -103,7 +104,7 @@ def fit(
 
     Returns {"weights": state dict of `Networks` on the CPU, "history": [{"epoch", "discriminator_loss",
     "generator_loss"[, "classifier_loss"]}, ...]}; losses are means over pairs. Raises ValueError for fewer images (or
-    persons) than parts or a batch smaller than the number of workers, RuntimeError where a loss is not finite.
+    persons) than parts or a batch smaller than the number of workers, Diverged where a loss is not finite.
     """
     if kind != "gan" and images.units < penalty.parts:
         what = "images" if images.persons_N is None else "persons"
@@ -122,7 +123,7 @@ def fit(
     while game.epoch < config.epochs:
         shown = game.play()
         if not all(map(math.isfinite, shown.values())):
-            raise RuntimeError(f"epoch {game.epoch} of the GAN ended with the losses {shown}: lower gan.learning_rate")
+            raise Diverged(f"epoch {game.epoch} of the GAN ended with the losses {shown}: lower gan.learning_rate")
         if worker.leaving() or game.epoch % every == 0 or game.epoch == config.epochs:
             worker.save(game.state())
         worker.progress(game.pretrained + game.epoch, game.pretrained + config.epochs, **shown)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from raysyn.compute.worker import in_bf16
 from raysyn.train.classifier import as_float
+from raysyn.train.diverged import Diverged
 from raysyn.train.loop import batch
 
 MILESTONES, DECAY = (0.6, 0.75, 0.9), 0.1
@@ -67,7 +68,7 @@ def distill(
     """Train `student` in place on uint8 (N, H, W, C) images and their probabilities (N, K); after the last epoch, in
     evaluation mode. The last and not the best, because choosing would need labelled private images.
 
-    Raises RuntimeError where the loss is not finite.
+    Raises Diverged where the loss is not finite.
     """
     student = student.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(
@@ -87,7 +88,7 @@ def distill(
             optimizer.step()
             total += loss.detach()
         if not math.isfinite(mean := float(total / steps)):
-            raise RuntimeError(
+            raise Diverged(
                 f"epoch {epoch + 1} of a student ended with the loss {mean}: lower distillation.learning_rate"
             )
         if show is not None:

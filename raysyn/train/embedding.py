@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from raysyn.compute.worker import Worker
 from raysyn.models.upsampler import Upsampler
+from raysyn.train.diverged import Diverged
 from raysyn.train.loop import CHECKPOINTS, Ema, on_cpu
 
 
@@ -91,7 +92,7 @@ def fit(
 
     Returns:
         {"model": weights to draw from, "history": [{"step", "loss"}, ...]}, on the CPU.
-    Raises RuntimeError where loss or weights are no finite numbers.
+    Raises Diverged where loss or weights are no finite numbers.
     """
     generator.to(worker.device).train()
     features.to(worker.device)
@@ -122,7 +123,7 @@ def fit(
         if at_mark := done % every == 0 or done == config.iterations:
             finite = all(bool(one.isfinite().all()) for one in generator.parameters())
             if not math.isfinite(value := loss.item()) or not finite:
-                raise RuntimeError(f"step {done} ended with the loss {value}: lower training.learning_rate")
+                raise Diverged(f"step {done} ended with the loss {value}: lower training.learning_rate")
             history.append({"step": done, "loss": value})
         if worker.leaving() or at_mark:
             worker.save({

@@ -18,6 +18,7 @@ from raysyn.data.images import Images
 from raysyn.models.fast_net import FastNet, FastNetConfig
 from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import as_float
+from raysyn.train.diverged import Diverged
 from raysyn.train.views import View, flip_and_shift, mirrored, views
 
 MOMENTUM = 0.85
@@ -114,7 +115,7 @@ class FastRecipe:
 def fit(worker: Worker, network: FastNet, images: Images, recipe: FastRecipe, seed: int) -> FastNet:
     """Train `network` on `images`, on the worker's device, and return it.
 
-    A short work, done again where it is killed. Raises RuntimeError where the weights became infinite.
+    A short work, done again where it is killed. Raises Diverged where the weights became infinite.
     """
     config, device = recipe.config, worker.device
     pixels, labels = as_tensor(images.images_NHWC), torch.tensor(images.labels_N, device=device)
@@ -147,7 +148,7 @@ def fit(worker: Worker, network: FastNet, images: Images, recipe: FastRecipe, se
             done += 1
             ahead.look(done)
         if not math.isfinite(value := loss.item()):
-            raise RuntimeError(f"epoch {epoch + 1} ended with the loss {value}: lower fast.learning_rate")
+            raise Diverged(f"epoch {epoch + 1} ended with the loss {value}: lower fast.learning_rate")
         worker.progress(epoch + 1, config.epochs, loss=value / len(x))
     return network.eval()
 

@@ -22,6 +22,7 @@ from raysyn.models.biggan import BigGANConfig, Discriminator, Generator
 from raysyn.models.norm import across_ranks
 from raysyn.models.private_discriminator import PrivateDiscriminator, PrivateDiscriminatorConfig
 from raysyn.train.adversarial import descend, discriminator_loss, generator_loss, real_batch, wishes
+from raysyn.train.diverged import Diverged
 from raysyn.train.loop import Ema, on_cpu
 from raysyn.train.memory import at_once
 
@@ -130,7 +131,7 @@ def fit(
     Returns {"history": [{"epoch", "discriminator_loss"[, "generator_loss", where it made a step]}, ...], "kept":
     [epoch, ...][, "generator", "discriminator": last weights, "averaged": the generator's moving average, on the
     CPU]}.
-    Raises ValueError for more workers than images in a batch, RuntimeError where a loss is not finite, or the
+    Raises ValueError for more workers than images in a batch, Diverged where a loss is not finite, or the
     discriminator dies before the first generator is kept.
     """
     if worker.world_size > config.batch_size:
@@ -156,7 +157,7 @@ def fit(
         # An epoch of few steps may have none of the generator.
         shown = dict(zip(("discriminator_loss", "generator_loss"), losses.tolist(), strict=False))
         if not all(map(math.isfinite, shown.values())):
-            raise RuntimeError(f"epoch {epoch} of the GAN ended with the losses {shown}: lower {group}.learning_rate")
+            raise Diverged(f"epoch {epoch} of the GAN ended with the losses {shown}: lower {group}.learning_rate")
         history.append({"epoch": epoch, **shown})
         if epoch in kept and private is None:
             ema.copy_to(averaged)
@@ -192,9 +193,9 @@ def _optimizers(networks: Mapping[str, nn.Module], config: GANConfig) -> dict[st
 
 
 def _kept_until(config: GANConfig, epoch: int, group: str) -> list[int]:
-    """Epochs of the generators that were kept; RuntimeError where there is none."""
+    """Epochs of the generators that were kept; Diverged where there is none."""
     if not (done := [one for one in config.kept() if one <= epoch]):
-        raise RuntimeError(
+        raise Diverged(
             f"in epoch {epoch + 1} of the GAN the discriminator answered all images alike: lower "
             f"{group}.discriminator_learning_rate or {group}.learning_rate"
         )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
+from raysyn.train.diverged import Diverged
 from raysyn.train.few_weights import ALL, few, merged
 from raysyn.train.precision import layout, on_cpu_in_bf16
 
@@ -151,9 +152,9 @@ def fit(
 
 
 def check_finite(model: nn.Module, loss: float, step: int, field: str, config: LoopConfig) -> None:
-    """RuntimeError where a training has come to no numbers: what follows, DP-SGD it may be, would pay for nothing."""
+    """Diverged where a training has come to no numbers: what follows, DP-SGD it may be, would pay for nothing."""
     if not math.isfinite(loss) or not all(bool(one.isfinite().all()) for one in model.parameters()):
-        raise RuntimeError(f"{field} is {config.learning_rate:g}, and step {step} ended with the loss {loss}: lower it")
+        raise Diverged(f"{field} is {config.learning_rate:g}, and step {step} ended with the loss {loss}: lower it")
 
 
 def batch(n: int, batch_size: int, seed: int, step: int) -> np.ndarray:

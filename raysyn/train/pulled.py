@@ -14,6 +14,7 @@ from torch import Tensor
 from raysyn.compute.worker import Worker
 from raysyn.data.rbf import Kernel, KernelConfig, squared_distances
 from raysyn.models.upsampler import Upsampler
+from raysyn.train.diverged import Diverged
 from raysyn.train.loop import Ema, on_cpu
 
 LOOKED_AT = 4
@@ -112,7 +113,7 @@ class Pulled:
         self.images = None
 
     def check(self, step: int) -> None:
-        """RuntimeError where weights, or images as they will be drawn, are no finite numbers."""
+        """Diverged where weights, or images as they will be drawn, are no finite numbers."""
         finite = all(bool(one.isfinite().all()) for one in self.weights().values())
         if finite:
             now = {name: value.clone() for name, value in self.generator.state_dict().items()}
@@ -122,7 +123,7 @@ class Pulled:
                 finite = bool(self._drawn(np.random.default_rng(0), LOOKED_AT).isfinite().all())
             self.generator.train().load_state_dict(now)
         if not finite:
-            raise RuntimeError(f"round {step} ended with no finite numbers: lower training.learning_rate")
+            raise Diverged(f"round {step} ended with no finite numbers: lower training.learning_rate")
 
     def weights(self) -> dict[str, Tensor]:
         """Those that images are drawn from."""

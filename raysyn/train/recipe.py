@@ -22,6 +22,7 @@ from raysyn.compute.worker import Worker
 from raysyn.models.plain import is_plain
 from raysyn.train.arrays import as_tensor
 from raysyn.train.classifier import EVALUATION_BATCH, as_float
+from raysyn.train.diverged import Diverged
 from raysyn.train.loop import CHECKPOINTS, batch, on_cpu
 from raysyn.train.memory import at_once
 from raysyn.train.trivial_augment import trivial_augment
@@ -131,7 +132,7 @@ def fit(
         size: images that make an epoch: ceil(size / batch) steps, however many `feed` gives.
         seeds: one per network: order, augmentation and MixUp of its images follow from it and the step alone.
         judge: asked about the first network after every epoch; its last value is shown as `accuracy`.
-    Raises RuntimeError where the weights became infinite.
+    Raises Diverged where the weights became infinite.
     """
     stack = _Stack(networks, worker.device)
     optimizer = torch.optim.SGD(stack.groups(config.weight_decay), lr=config.learning_rate, momentum=config.momentum)
@@ -160,7 +161,7 @@ def fit(
             loss.backward()
             optimizer.step()
         if not math.isfinite(value := loss.item()):
-            raise RuntimeError(f"epoch {epoch + 1} ended with the loss {value}: lower recipe.learning_rate")
+            raise Diverged(f"epoch {epoch + 1} ended with the loss {value}: lower recipe.learning_rate")
         shown = {"loss": value / len(networks)}
         if judge is not None:
             shown["accuracy"] = judge(stack.first())

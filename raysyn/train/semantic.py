@@ -16,6 +16,7 @@ from raysyn.data.images import Images
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.train.alone import each_alone
 from raysyn.train.classifier import as_float
+from raysyn.train.diverged import Diverged
 from raysyn.train.loop import CHECKPOINTS, batch, give_gradients, on_cpu
 
 BATCH = 512
@@ -62,7 +63,7 @@ def fit(
     "accuracy": on `valid`, "history": [{"epoch", "loss", "accuracy"}, ...]}.
 
     Batches and mirroring follow from `seed` and the step. Batch statistics are each rank's own within an epoch, as is
-    usual, and running ones are shared after it; a killed run goes on from its last state. Raises RuntimeError where the
+    usual, and running ones are shared after it; a killed run goes on from its last state. Raises Diverged where the
     loss is not finite.
     """
     network.to(worker.device).to(memory_format=torch.channels_last)
@@ -87,7 +88,7 @@ def fit(
         _share_statistics(worker, network)
         shown = {"loss": float(total / steps), "accuracy": accuracy(worker, network, valid)}
         if not math.isfinite(shown["loss"]):
-            raise RuntimeError(f"epoch {epoch + 1} ended with the loss {shown['loss']}: lower query.learning_rate")
+            raise Diverged(f"epoch {epoch + 1} ended with the loss {shown['loss']}: lower query.learning_rate")
         history.append({"epoch": epoch + 1, **shown})
         if shown["accuracy"] >= best["accuracy"]:
             best = {"weights": on_cpu(network.state_dict()), "epoch": epoch + 1, "accuracy": shown["accuracy"]}

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from raysyn.compute.told import Told
 from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.models.biggan import BigGANConfig, Generator
@@ -55,7 +56,7 @@ class RecyclingConfig:
             )
 
 
-class NothingPassed(RuntimeError):
+class NothingPassed(Told):
     """No generated image passed the filter of the labels."""
 
 

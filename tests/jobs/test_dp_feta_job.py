@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running import environment, job, plan, refusal, run, whole_run
+from running import environment, here, job, plan, refusal, run, whole_run
 
 JOB = "dp_feta"
 TINY = (
@@ -55,6 +56,12 @@ def test_a_run_on_two_workers_ends_with_a_report_and_a_quiet_console(group_of_ta
 def test_bad_input_costs_one_sentence(tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
     assert words in refusal(JOB, *TINY, "--out", tmp_path / "run", *flags)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_warm_up_that_diverges_costs_one_sentence_too(tmp_path: Path) -> None:
+    flags = "--on.address here --warmup.iterations 40 --warmup.learning-rate 1e30".split()
+    status, _, said = here(JOB, *TINY, *flags, "--out", tmp_path / "run")
+    assert status == 1 and re.fullmatch(r"error: warmup\.learning_rate is 1e\+30, and step .*: lower it\n", said), said
 
 
 def test_a_dry_run_prints_the_plan_and_touches_nothing(tmp_path: Path) -> None:

@@ -358,7 +358,8 @@ def test_a_refused_run_ends_the_board_with_its_name_its_sentence_and_how_many_ot
     units = [Run("evolution", "quick", 1.0, seed) for seed in range(3)]
     command = "python -P -m raysyn evolution quick --seed"
     said = "Traceback\nRuntimeError: {}: exit status {}\nlooking\nerror: why?"
-    refused, crashed = said.format(command, 2), said.format(command, 1)
+    refused, ended_early = said.format(command, 2), said.format(command, 1)
+    crashed = ended_early.replace("error: ", "Traceback: ")
 
     def ended(failures: dict[int, str]) -> str:
         failure = unit_failure("runs", failures, 3)
@@ -370,6 +371,7 @@ def test_a_refused_run_ends_the_board_with_its_name_its_sentence_and_how_many_ot
     name = f"the run {units[1].name} was refused: why?\n"
     assert ended({1: refused}).startswith(f"{name}The runs that are done")
     assert ended({1: refused, 2: crashed}).startswith(f"{name}Further runs that failed: 1. The runs that are done")
+    assert ended({1: ended_early}).startswith(f"the run {units[1].name} ended early: why?\nThe runs that are done")
     assert ended({1: crashed}) == ended({1: crashed, 2: refused}) == "unchanged"
 
 

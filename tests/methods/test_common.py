@@ -19,6 +19,7 @@ from raysyn.compute.local import Local
 from raysyn.data.images import Dataset, Images
 from raysyn.methods.common import PrivateSetting, _by_plain_name, apart, open_run
 from raysyn.methods.machines import On
+from raysyn.methods.method import Method, Prepared
 from raysyn.metrics.utility import EvalConfig
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Plan, Release
@@ -136,6 +137,23 @@ def test_refused_machines_leave_nothing_of_a_run_that_has_not_begun(tmp_path: Pa
     with ExitStack() as stack, pytest.raises(ValueError, match="nothing answers"):
         open_run(*again, refuse, stack, plan=PLAN, facts={"public": "p"})
     assert (tmp_path / "run/internal/secret").read_bytes() == secret
+
+
+def test_a_file_that_may_not_leave_is_refused_before_anything_is_spent(tmp_path: Path) -> None:
+    def of(file: str, plan: Plan | None) -> Method:
+        return Method(
+            name="m", prepare=lambda _: Prepared(dataset=dataset(), plan=plan), run=lambda _: None, files=(file,)
+        )
+
+    command = SimpleNamespace(
+        seal=False, track="none", preset="tiny", config=Config(), machines=On(), out=str(tmp_path / "run"),
+        dry_run=False,
+    )  # fmt: skip
+    for file, why in (("student.pt", "may not leave of a run with a promise"), ("notes.txt", "is not among")):
+        with ExitStack() as stack, pytest.raises(ValueError, match=why):
+            of(file, PLAN).begin(command, Console(io.StringIO()), lambda *_: nullcontext(), stack)
+    assert not (tmp_path / "run").exists()
+    assert of("student.pt", None)._prepared(Config(), Console(io.StringIO())).plan is None
 
 
 def test_two_ways_of_one_measure_add_their_times_and_not_their_memory() -> None:

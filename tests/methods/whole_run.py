@@ -51,7 +51,8 @@ def whole_run(
         parts = (config, given, compute(folder.internal), folder, console, machines, prepared.more)
         if plan is None:
             return pipeline.run(Setting(*parts))
-        known: Any = {"network": pipeline.METHOD.network, "tried": own}
+        method = pipeline.METHOD
+        known: Any = {"network": method.network, "tried": own, "weights_leave": method.weights_leave(config)}
         return pipeline.run(PrivateSetting(*parts, **known, plan=plan, ledger=Ledger(plan, folder.ledger)))
 
 

@@ -16,6 +16,7 @@ import ray
 import torch
 
 from raysyn.compute.searches import Between, Search
+from raysyn.compute.told import Told
 from raysyn.compute.worker import Worker
 
 STEPS, EVERY = 40, 10
@@ -61,6 +62,8 @@ def strike(trouble: str, folder: Path) -> None:
 
         leave_trace(folder, "error")
         raise ValueError("stage.rate is 3: choose less")
+    if trouble == "told":
+        raise Told("stage.rate is 4: choose less")
     if trouble == "killed" and leave_trace(folder, "trouble") == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if trouble == "driver" and leave_trace(folder, "trouble") == 1:
@@ -68,13 +71,15 @@ def strike(trouble: str, folder: Path) -> None:
 
 
 def unit(item: int, shared: tuple[np.ndarray, str]) -> dict[str, Any]:
-    """Item squared and looked up; item 7's first process is killed, item 3 fails while a file says so."""
+    """Item squared and looked up; item 7's first process is killed, item 3 fails while a file says so, or tells why."""
     table, folder = shared[0], Path(shared[1])
     times = leave_trace(folder, f"unit-{item}")
     if item == 7 and times == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if item == 3 and (folder / "three-fails").exists():
         raise KeyError("three")
+    if item == 3 and (folder / "three-tells").exists():
+        raise Told("stage.item is 3: choose another")
     return {"square": item**2, "looked_up": float(table[item]), "copied": table.flags.writeable}
 
 

@@ -14,6 +14,7 @@ import torch
 
 from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
+from raysyn.compute.told import Told
 from raysyn.data.images import Images
 from raysyn.methods.privimage.stages import count_shard
 from raysyn.models.semantic import SemanticNetConfig
@@ -113,9 +114,12 @@ def test_a_failing_unit_is_named_after_the_others_are_done(
     with pytest.raises(RuntimeError, match=r"squares, unit 3 of 6 failed: KeyError: 'three'"):
         compute.map(stages.unit, range(6), name="squares", shared=shared)
     assert len(list((tmp_path / "units" / "squares").iterdir())) == 5
-    (tmp_path / "three-fails").unlink()
+    (tmp_path / "three-fails").rename(tmp_path / "three-tells")
+    with pytest.raises(Told, match=r"^squares, unit 3 of 6 failed: stage\.item is 3: choose another$"):
+        compute.map(stages.unit, range(6), name="squares", shared=shared)
+    (tmp_path / "three-tells").unlink()
     assert len(compute.map(stages.unit, range(6), name="squares", shared=shared)) == 6
-    assert runs(tmp_path) == {0: 1, 1: 1, 2: 1, 3: 2, 4: 1, 5: 1}
+    assert runs(tmp_path) == {0: 1, 1: 1, 2: 1, 3: 3, 4: 1, 5: 1}
 
 
 @pytest.mark.parametrize("where", ["ray", "local"])

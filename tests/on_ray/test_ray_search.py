@@ -13,6 +13,7 @@ from groups import one_trial_at_a_time
 from raysyn.compute.doorway import Machines
 from raysyn.compute.local import Local
 from raysyn.compute.searches import Between, Search
+from raysyn.compute.told import Told
 from raysyn.on_ray.cluster import OnRay
 from raysyn.on_ray.search import Searcher
 
@@ -54,6 +55,18 @@ def test_a_grid_tells_of_errors_and_goes_on_to_try_everything_though_a_worker_is
     assert stored == found and len(list(tmp_path.glob("report.*"))) == reports
     local = Local(tmp_path / "local").search(stages.climb, space, search, name="grid", shared=(str(tmp_path), ""))
     assert local == found
+
+
+@pytest.mark.parametrize("where", [pytest.param("ray", marks=pytest.mark.slow), "local"])
+def test_a_trial_that_ends_with_a_sentence_ends_the_search_with_it(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if where == "ray":
+        request.getfixturevalue("ray_session")
+    compute = OnRay(MACHINES, tmp_path / "store") if where == "ray" else Local(tmp_path / "store")
+    search = Search(metric="score", reports=9)
+    with pytest.raises(Told, match=r"stage\.rate is 4: choose less$"):
+        compute.search(stages.climb, {"x": [0.25]}, search, name="told", shared=(str(tmp_path), "told"))
 
 
 def begun(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,8 @@ from raysyn.privacy import units
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Budget, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream, participants
+from raysyn.privacy.queries.functions import RoundsConfig
+from raysyn.privacy.queries.layer_statistics import StatisticsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 
 STREAM = Stream(bytes(range(32)), "persons")
@@ -134,6 +137,24 @@ def test_a_plan_that_mixes_units_is_refused() -> None:
     with pytest.raises(ValueError, match="the price of means is for adjacency 'add/remove one person"):
         units.check(of_persons["means"], replace(private, persons_N=None))
     assert ADD_REMOVE != ADD_REMOVE_PERSON
+
+
+@pytest.mark.parametrize("cost", [
+    lambda n: SGDConfig().cost(n, "finetune"), RoundsConfig(batch_size=4096).cost,
+    StatisticsConfig(batch_size=4096).cost,
+])  # fmt: skip
+def test_a_batch_above_the_persons_is_refused_as_that(cost: Callable[[int], Cost]) -> None:
+    def made(n: int) -> Plan:
+        return Plan.within(Budget(), n, "it", cost(n), {})
+
+    private = of_sizes([5] * 40)
+    with pytest.raises(
+        ValueError, match=r"batch_size is 4096: give 1 to 40, the number of persons.* 200 private"
+    ) as no:
+        units.planned(private, made)
+    assert "training images" not in str(no.value)
+    with pytest.raises(ValueError, match="batch_size is 4096: give 1 to 200, the number of training images"):
+        units.planned(replace(private, persons_N=None), made)
 
 
 def test_what_is_wrong_with_a_plan_says_what_it_counts() -> None:

@@ -21,6 +21,7 @@ from raysyn.methods.synthesis import NoNumbers
 from raysyn.runs.storage import save_atomically
 from raysyn.screen.cli import Command, parse, run_or_explain
 from raysyn.screen.flags import ADDS, difference
+from raysyn.train.diverged import Diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -327,6 +328,19 @@ def raising(error: BaseException) -> Callable[..., None]:
 def test_work_that_ends_with_a_sentence_gives_it_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_or_explain(lambda _: 3, raising(NoNumbers("labels are no numbers"))) == 1
     assert capsys.readouterr().err == "error: labels are no numbers\n"
+
+
+def test_a_training_that_diverged_gives_its_sentence_too_and_has_not_ended_well(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    left: list[object] = []
+
+    def check(stack: ExitStack) -> int:
+        stack.push(lambda failed, *_: left.append(failed))
+        return 3
+
+    assert run_or_explain(check, raising(Diverged("warmup.learning_rate is 1e+06: lower it"))) == 1
+    assert capsys.readouterr().err == "error: warmup.learning_rate is 1e+06: lower it\n" and left == [Diverged]
 
 
 def test_run_or_explain_hands_on_what_was_checked() -> None:

@@ -20,6 +20,7 @@ from raysyn.runs.storage import Store
 from raysyn.train import loop
 from raysyn.train.augment import AugmentConfig
 from raysyn.train.diffusion import DiffusionTask
+from raysyn.train.diverged import Diverged
 from raysyn.train.few_weights import ALL
 from raysyn.train.loop import Ema, LoopConfig, batch, fit
 
@@ -233,5 +234,5 @@ def test_a_training_that_has_come_to_no_numbers_ends_before_anything_is_paid_for
     config = LoopConfig(iterations=40, batch_size=4, learning_rate=1e30)
     for group in ("warmup", "frequency.warmup"):
         told = rf"^{group}\.learning_rate is 1e\+30, and step \d+ ended with the loss [a-z0-9.e+]+: lower it$"
-        with pytest.raises(RuntimeError, match=told):
+        with pytest.raises(Diverged, match=told):
             fit(_worker(tmp_path / group), _model(), TASK, _images(), config, 7, None, ALL, group)

@@ -115,7 +115,7 @@ def run(setting: PrivateSetting) -> Report:
         setting, name_of(config), synthetic, done=story(config, plan, setting.dataset.train), central=begun.central,
         generated=begun.more, drawn_again=again, sections=partial(over_training, setting, begun.model, tuned),
         beside=beside(setting, PARTS, groups, synthetic, begun), engine=tuned["engine"], weighed=begun.model.weighed(),
-        weights_leave=True, answered=answered(config, begun),
+        answered=answered(config, begun),
     )  # fmt: skip
 
 

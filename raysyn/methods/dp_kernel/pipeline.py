@@ -62,7 +62,7 @@ def run(setting: PrivateSetting) -> Report:
         f"of about {config.rounds.batch_size:,} {units.word(private)}s.",
         f"Trained a generator by their gradients at {asked:,} of its images each time.",
     ]
-    return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, config, generator), weights_leave=True)
+    return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, config, generator))
 
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:

@@ -44,6 +44,7 @@ from raysyn.train import gan
 from raysyn.train.gan import checkpoint_name
 from raysyn.train.students import Lesson, fit_student, fit_teacher, try_student
 
+STUDENT = "student.pt"
 TEACHER_LEAVES = (
     "release.network is True, so that the teacher leaves too, which learned from the private images themselves and "
     "tells more of them than the student does; without it no teacher leaves"
@@ -100,16 +101,7 @@ def run(setting: Setting) -> Report:
     student = folder.stage("student", lambda: compute.once(fit_student, params, lesson, name="student"))
     console.stage("student", f"accuracy on validation images {percent(student['valid_accuracy'])}")
 
-    # Released are the student and a set of the generator, noise and mix of its own sets, each image under the class
-    # that was asked for and the teacher's soft label, whatever kind of labels the student learned from.
-    kept = {TEACHER: teacher, CHOSEN: folder.stage(CHOSEN, lambda: keep_chosen(compute, params))}
-    drawing = drawn_by.drawing(config, train, len(train), kept.__getitem__)
-    # How many images persons have is theirs.
-    count = config.synthetic or train.units * params["cardinality_scale"]
-    synthetic = synthesise(setting, drawing, count=count)
-    soft = soft_labels(compute, folder, console, drawing, synthetic)
-    weights = {"student.pt": state_bytes(student["weights"], asdict(config.classifier), train)}
-    privacy = release(setting, NAME, synthetic, uncharged(config), soft_labels=soft, files=weights)
+    synthetic, privacy = hand_out(setting, train, teacher, student, params)
 
     # Membership inference attack (3.6), and the only looks at the test images.
     useful = judge(setting, lesson, teacher["weights"], student["weights"], len(synthetic))
@@ -127,6 +119,23 @@ def run(setting: Setting) -> Report:
     verdict = write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
     setting.end(verdict, folder.where("Release"))
     return report
+
+
+def hand_out(
+    setting: Setting, train: Images, teacher: dict[str, Any], student: dict[str, Any], params: Mapping[str, Any]
+) -> tuple[Images, Mapping[str, Any]]:
+    """(synthetic images, the report's privacy section) of what is released: the student and a set of the generator,
+    noise and mix of its own sets, each image under the class that was asked for and the teacher's soft label, whatever
+    kind of labels the student learned from."""
+    config, folder = setting.config, setting.folder
+    kept = {TEACHER: teacher, CHOSEN: folder.stage(CHOSEN, lambda: keep_chosen(setting.compute, params))}
+    drawing = drawn_by.drawing(config, train, len(train), kept.__getitem__)
+    # How many images persons have is theirs.
+    count = config.synthetic or train.units * params["cardinality_scale"]
+    synthetic = synthesise(setting, drawing, count=count)
+    soft = soft_labels(setting.compute, folder, setting.console, drawing, synthetic)
+    weights = {STUDENT: state_bytes(student["weights"], asdict(config.classifier), train)}
+    return synthetic, release(setting, NAME, synthetic, uncharged(config), soft_labels=soft, files=weights)
 
 
 def stages_of(config: Config) -> list[str]:
@@ -216,5 +225,5 @@ def evaluate(setting: Setting, lesson: Lesson, models: Mapping[str, dict[str, Te
 METHOD = Method(
     name=NAME, prepare=prepare, check_memory=check_memory, outlook=show_outlook, run=run, uncharged=uncharged,
     judged_by=("attack", "floor", "distances"), drawing=drawn_by.drawing, network=drawn_by.NETWORK,
-    knows=knows, unmeasured=unmeasured, shown=student_shown, held_out=set_apart,
+    knows=knows, unmeasured=unmeasured, shown=student_shown, held_out=set_apart, files=(STUDENT,),
 )  # fmt: skip

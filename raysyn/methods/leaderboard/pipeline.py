@@ -41,18 +41,20 @@ from raysyn.screen.ended import Ended
 def _reports(
     compute: Compute, units: Sequence[Run], shared: Mapping[str, str], console: Console
 ) -> list[dict[str, Any]]:
-    """Of all runs; Ended, in its own words, where the first that failed was refused, once all others are done."""
+    """Of all runs; Ended, in its own words, where the first that failed ended with a sentence, once all others are
+    done."""
     try:
         with heard(shared["out"], units, console):
             return compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     except RuntimeError as failed:
-        refused = re.search(r"unit (\d+) of(?:.*\n)*?.*: exit status 2\n(?:.*\n)*?error: (.*)", str(failed))
+        refused = re.search(r"unit (\d+) of(?:.*\n)*?.*: exit status ([12])\n(?:.*\n)*?error: (.*)", str(failed))
         if refused is None:
             raise
         several = re.search(r"\((\d+) of \d+ units failed", str(failed))
+        how = "was refused" if refused[2] == "2" else "ended early"
         others = f"Further runs that failed: {int(several[1]) - 1}. " if several else ""
         raise Ended(
-            f"the run {units[int(refused[1])].name} was refused: {refused[2]}\n{others}The runs that are "
+            f"the run {units[int(refused[1])].name} {how}: {refused[3]}\n{others}The runs that are "
             "done are kept: the same command goes on with them once that is mended, or without it"
         ) from failed
 

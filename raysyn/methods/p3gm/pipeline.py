@@ -64,7 +64,7 @@ def run(setting: PrivateSetting) -> Report:
     synthetic = synthesise(setting, of_network(network, private))
     return finish(
         setting, NAME, synthetic, central=class_means(gaussians, private), done=story(setting), engine=engine,
-        weighed=partial(losses, network, task_of(config, private.shape, private.classes)), weights_leave=True,
+        weighed=partial(losses, network, task_of(config, private.shape, private.classes)),
     )  # fmt: skip
 
 

@@ -180,7 +180,7 @@ def run(setting: Setting) -> Report:
     # A CNN of one class learns nothing to see images by.
     parts += [in_one_plane(setting, synthetic)] if private.classes > 1 else []
     further, compared = beside(setting, PARTS, groups, synthetic, begun)(metrics)
-    audit = attack(setting, synthetic, privacy, model.weighed(), weights_leave=config.generator == "diffusion")
+    audit = attack(setting, synthetic, privacy, model.weighed())
     report = setting.report(
         name, privacy=privacy, metrics={**metrics, **further}, attacks=with_audit(attacks, audit),
         engine=tuned.get("engine"),

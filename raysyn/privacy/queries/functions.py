@@ -49,11 +49,12 @@ from raysyn.compute.worker import Worker
 from raysyn.data.images import Images
 from raysyn.data.rbf import Kernel, KernelConfig, as_vectors, squared_distances
 from raysyn.privacy import units
-from raysyn.privacy.cost import Cost
+from raysyn.privacy.cost import COUNTED, Cost
 from raysyn.privacy.ledger import Release, plain, refuse_another_price
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.queries.central import shrunk
 from raysyn.privacy.sgd_config import MARKS
+from raysyn.train.diverged import Diverged
 
 FUNCTIONS = "functions"
 """The stage of a plan."""
@@ -94,7 +95,7 @@ class RoundsConfig:
         """Of all rounds on `n` images, with the noise multiplier still to be calibrated; ValueError where they are
         fewer than a batch."""
         if self.batch_size > n:
-            raise ValueError(f"rounds.batch_size is {self.batch_size}: give 1 to {n}, the number of training images")
+            raise ValueError(f"rounds.batch_size is {self.batch_size}: give 1 to {n}, {COUNTED}")
         note = "a round's noisy function is priced as a subsampled Gaussian answer: an image's has norm 1 in its space"
         return Cost(
             mechanism="noisy functions", noise_multiplier=None, sampling_rate=self.batch_size / n, steps=self.count,
@@ -131,7 +132,7 @@ def sums(private: Images, taking: units.Indices, points_KBP: Tensor, kernel: Ker
 def path_gradients(points_KBP: Tensor, kernel: Kernel, normal_KBP: Tensor) -> Tensor:
     """Gradients at the points of a path of a Gaussian process for each class, made of standard normal numbers.
 
-    Raises RuntimeError where a covariance has no square root.
+    Raises Diverged where a covariance has no square root.
     """
     classes, count, _ = points_KBP.shape
     apart_KBP = points_KBP - points_KBP[:, :1]
@@ -157,7 +158,7 @@ def root(covariance: Tensor, diagonal: float) -> Tensor:
     jitter = JITTER * diagonal * torch.eye(covariance.shape[-1], dtype=torch.float64)
     found, failed = torch.linalg.cholesky_ex(covariance + jitter)
     if failed.any() or not found.isfinite().all():
-        raise RuntimeError(
+        raise Diverged(
             "the noise of a round cannot be drawn: generated images are too alike, or no finite numbers; lower "
             "training.learning_rate or training.crowd, or begin a new run"
         )
@@ -197,7 +198,7 @@ class Learner(Protocol):
         ...
 
     def check(self, step: int) -> None:
-        """RuntimeError where what it has learned is no use."""
+        """Diverged where what it has learned is no use."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -234,7 +235,7 @@ def fit(
     `epsilon_at(step)` is given, the epsilon spent by then}.
 
     A run that was killed and continued gives the same bytes on the same machine. Raises ValueError for a cost that is
-    of other rounds, RuntimeError where noise cannot be drawn or nothing of use was learned.
+    of other rounds, Diverged where noise cannot be drawn or nothing of use was learned.
     """
     _check(config, cost, private.units)
     units.check(cost, private)

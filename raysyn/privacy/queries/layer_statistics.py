@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from raysyn.compute.worker import full_float32
 from raysyn.data.images import Images
 from raysyn.privacy import units
-from raysyn.privacy.cost import Cost
+from raysyn.privacy.cost import COUNTED, Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream, participants
 from raysyn.privacy.queries.noise import noisy_sum
@@ -64,7 +64,7 @@ class StatisticsConfig:
     def cost(self, n: int, noise_multiplier: float | None = None) -> Cost:
         """Rounds of the subsampled Gaussian mechanism over `n` images; ValueError for a batch_size above n."""
         if self.batch_size is not None and self.batch_size > n:
-            raise ValueError(f"statistics.batch_size is {self.batch_size}: give 1 to {n}, the number of images")
+            raise ValueError(f"statistics.batch_size is {self.batch_size}: give 1 to {n}, {COUNTED}")
         rate = 1.0 if self.batch_size is None else self.batch_size / n
         return Cost(
             mechanism="layer statistics", noise_multiplier=noise_multiplier, sampling_rate=rate,

@@ -1,0 +1,106 @@
+"""What `raysyn look` says of a run on a source: how it would read it, which method and preset fit, or why it would be
+refused."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+
+from raysyn.data.images import DataConfig, facts_and_units
+from raysyn.data.reading import Reading
+from raysyn.data.survey import Survey
+from raysyn.report import looked
+
+EPSILON = 3.0
+"""Of the run that is thought of."""
+
+Known = tuple[tuple[int, tuple[int, int, int], int], int, str]
+"""(number of training images, shape, classes), of how many persons, or else images, and which of the two."""
+
+
+def facts_of(config: DataConfig) -> Known | str:
+    """What a run would know of it at its beginning, or why it would be refused."""
+    try:
+        return facts_and_units(config)
+    except ValueError as error:
+        return str(error)
+
+
+def _flags(config: DataConfig) -> str:
+    """Those that a run would read it with, beside its name or path, with a space before each."""
+    flag = ""
+    columns = (("image", config.image_column), ("label", config.label_column), ("person", config.person_column))
+    for what, name in columns:
+        flag += f" --data.{what}-column {shlex.quote(name)}" if name is not None else ""
+    flag += f" --data.person-pattern {shlex.quote(config.person_pattern)}" if config.person_pattern else ""
+    flag += f" --data.test-share {config.test_share:g}" if config.test_share else ""
+    flag += f" --data.crop {config.crop}" if config.crop is not None else ""
+    flag += f" --data.size {config.size}" if config.size is not None else ""
+    flag += f" --data.fit {config.fit}" if config.fit is not None else ""
+    flag += "" if config.labels else " --data.no-labels"
+    flag += f" --data.multi-label {config.multi_label}" if config.multi_label else ""
+    flag += f" --data.label-order {shlex.join(config.label_order)}" if config.label_order else ""
+    for name, value in Reading.of(config).given():
+        flag += f" --data.{name} {shlex.join(map(_typed, value if isinstance(value, tuple) else (value,)))}"
+    return flag
+
+
+def _typed(value: float | str) -> str:
+    """As it is typed: a number in no more digits than it takes, and in no fewer."""
+    if isinstance(value, str):
+        return value
+    return short if float(short := f"{value:g}") == value else repr(value)
+
+
+def fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) -> list[str]:
+    """Which method and preset fit, by the rule of `raysyn auto` and for its usual promise and time; none where a run
+    would be refused."""
+    # Imported where it is used, not above: who only asks for help must not wait for it.
+    from raysyn.methods.auto import choice, told
+    from raysyn.methods.auto.config import Config
+    from raysyn.methods.auto.settings import Facts
+    from raysyn.methods.machines import On
+    from raysyn.methods.outlook import workers
+
+    if isinstance(facts, str):
+        return []
+    if looked.differing(found, facts[0][1][2], config.size, config.how()):
+        return ["No method is told: such a run would be refused."]
+    (_, shape, classes), units, unit = facts
+    delta, few = told.few(units, unit)
+    asked = Config(epsilon=EPSILON, delta=delta)
+    fixed = f"ε {EPSILON:g} and {asked.minutes:g} minutes"
+    fixed += f" (with --data.test-share {config.test_share:g}, which is assumed here)" if config.test_share else ""
+    case = choice.Case(
+        facts=Facts(n=units, shape=shape, classes=classes), budget=asked.budget(), minutes=asked.minutes,
+        workers=workers(On()) or 1,
+    )  # fmt: skip
+    try:
+        picked = choice.choose(case).picked
+    except ValueError as error:
+        return [*few, f"With {fixed} no method fits: {error}."]
+    flag = "" if delta is None else f" --delta {delta:g}"
+    return [
+        *few,
+        f"Which method fits, for {fixed}: {picked.method}, preset {picked.setting.preset} changed for these images, "
+        f"about {told.in_minutes(picked.minutes)} here with its judging. Why, and what to expect: raysyn auto "
+        f"{shlex.quote(given)}{_flags(config)} --epsilon {EPSILON:g}{flag} --dry-run",
+    ]
+
+
+def read_as(config: DataConfig, facts: Known | str, found: Survey) -> str:
+    """How a run would read it, with no flag of --data. but its name or path."""
+    flag = f"--data.name {config.name}" if config.path is None else f"--data.path {shlex.quote(config.path)}"
+    flag += _flags(config)
+    if isinstance(facts, str):
+        return f"A run with {flag} would be refused: {facts}."
+    (n, (height, width, channels), classes), *_ = facts
+    # Of a release of raysyn a share is held out.
+    tested = found.classes.get("test", Counter()).total() or found.classes["train"].total() - n
+    what = f"{n:,} training and {tested:,} test images of {width} x {height} pixels, {looked.KINDS[channels]}"
+    many = f"{classes:,} class{'es' if classes > 1 else ''}"
+    if not (differing := looked.differing(found, channels, config.size, config.how())):
+        return f"A run with {flag} reads {what}, {many}."
+    return (
+        f"A run with {flag} begins to read {what}, {many}, and is refused at the first that {' or '.join(differing)}."
+    )
