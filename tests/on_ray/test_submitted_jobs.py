@@ -222,7 +222,7 @@ def test_a_submitted_job_is_stopped_and_the_same_command_continues_it(
     report = tmp_path / "run/internal/report.json"
     assert not report.exists()
     before = warmed_up.stat().st_mtime_ns
-    # The same once more, as `ray job submit` asks it; as a user types it, it is followed to its end in slow tests below.
+    # The same once more, as `ray job submit` asks it; as a user types it, it is followed to its end by slow tests.
     asked_for = {"runtime_env": answered(workstation, "first")["runtime_env"]}
     answered(workstation, "", asked_for | {"submission_id": "second", "entrypoint": shlex.join(command[3:])})
     assert ended(workstation, "second") == "SUCCEEDED", log_of(workstation, "second")
