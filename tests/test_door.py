@@ -27,7 +27,8 @@ from raysyn.screen import cli
 TINY: dict[str, Any] = {
     "data": {"limit": 200}, "network": {"width": 8, "multipliers": (1,), "patch": 2}, "central": {"count": 10},
     "warmup": {"iterations": 3}, "finetune": {"batch_size": 32, "epochs": 1}, "sampler": {"steps": 2}, "synthetic": 20,
-    "eval": {"classifiers": (), "feature_epochs": 0}, "on": {"address": "here"}, "quiet": True,
+    "eval": {"classifiers": (), "feature_epochs": 0}, "quiet": True,
+    "on": {"address": "here", "sgd": {"engine": "bookkeeping", "micro_batch": 32, "channels_last": True}},
 }  # fmt: skip
 
 

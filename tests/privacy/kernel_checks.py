@@ -97,8 +97,9 @@ def norms() -> None:
 def engine() -> None:
     """The engine with these norms, and recorded and with SiLU joined to them, against the ordinary gradients."""
     group_norm.served_on_gpu = lambda x, groups: True  # of few rows too
-    model, loss, inputs = unet(2)
-    model, inputs = model.to(DEVICE).to(memory_format=torch.channels_last), [x.to(DEVICE) for x in inputs]
+    model, loss, inputs = unet(2, multipliers=(1,))
+    # Two images of two copies, one level: enough to mistake one for another, and all costs the interpreter seconds.
+    model, inputs = model.to(DEVICE).to(memory_format=torch.channels_last), [x[:2].to(DEVICE) for x in inputs]
 
     def channels_last(model: torch.nn.Module, noisy: Tensor, *more: Tensor) -> Tensor:
         return loss(model, noisy.contiguous(memory_format=torch.channels_last), *more)
@@ -121,8 +122,8 @@ def engine() -> None:
     norms = calls(torch.ops.raysyn.group_norm.default)
     joined = [node for node in norms if node.args[-1]]
     left = calls(torch.ops.aten.silu.default)
-    # An attention's norm has none, and of the others' SiLUs two are of the noise level.
-    assert len(joined) == len(norms) - 3 and len(left) == len(silus) - len(joined) == 2, (
+    # The attention's norm has none, and of the others' SiLUs two are of the noise level.
+    assert len(joined) == len(norms) - 1 > 8 and len(left) == len(silus) - len(joined) == 2, (
         len(norms),
         len(joined),
         len(left),

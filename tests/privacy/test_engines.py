@@ -73,9 +73,9 @@ def everything(copies: int) -> tuple[nn.Module, engines.Loss, list[Tensor]]:
     return Everything(), cross_entropy, [torch.randn(IMAGES, copies, 1, 8, 8), labels]
 
 
-def unet(copies: int) -> tuple[nn.Module, engines.Loss, Sequence[Tensor]]:
+def unet(copies: int, multipliers: tuple[int, ...] = (1, 2)) -> tuple[nn.Module, engines.Loss, Sequence[Tensor]]:
     torch.manual_seed(0)
-    model = UNet(UNetConfig(width=8, multipliers=(1, 2), blocks=1, attention=(4,)), 1, 8, 3)
+    model = UNet(UNetConfig(width=8, multipliers=multipliers, blocks=1, attention=(4,)), 1, 8, 3)
     for parameter in model.parameters():  # the zero-initialised layers would hide all others
         nn.init.normal_(parameter, std=0.2)
     task = DiffusionTask(classes=3)
