@@ -28,7 +28,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "raysyn") -> int:
     """
     words = list(sys.argv[1:]) if arguments is None else list(arguments)
     with cli.printing():
-        return _main(words, prog)
+        try:
+            return _main(words, prog)
+        except catalogue.Broken as error:  # of a verb that looks at all methods
+            cli.refuse(str(error))
 
 
 def _main(words: Sequence[str], prog: str) -> int:
@@ -71,7 +74,7 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
 
         return beginning(entry)(command, stack.enter_context(Console()), connect, stack)
 
-    return cli.run_or_explain(check, lambda setting: entry.method().run(setting))
+    return cli.run_or_explain(check, entry.run)
 
 
 def beginning(entry: Entry) -> Callable[..., Any]:

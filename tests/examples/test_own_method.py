@@ -138,6 +138,112 @@ def test_a_broken_entry_point_costs_one_sentence_that_names_its_package(
     assert catalogue.find(name if name in ("pigan", "lira") else "dp_feta").settings.startswith("raysyn.methods.")
 
 
+WHOLE = ["quick", *HERE, "--out", "run"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "status", "words"),
+    [
+        (
+            "method",
+            "return finish(",
+            "return None\n    finish(",
+            1,
+            "means ended without a report and perhaps without a release",
+        ),
+        ("method", 'finish(setting, "means"', 'finish(setting, "pigan"', 1, "would certify another method than means"),
+        (
+            "method",
+            '.pay("means", answer())',
+            '.pay("means", answer().value)',
+            1,
+            "'means' is paid with a Images, which",
+        ),
+        (
+            "method",
+            'setting.ledger.pay("means", answer())',
+            "answer().value",
+            1,
+            "or `run` never paid for it by ledger",
+        ),
+        ("method", 'METHOD = Method(name="means"', 'METHOD = Method(name="others"', 2, "is called 'others': give it"),
+        ("method", "plan=plan, ", "", 2, "guarantee='dp', but its `prepare` answers no plan"),
+        (
+            "method",
+            "(config.budget, n, ",
+            "(config.budget, 100, ",
+            2,
+            "the plan is for n = 100, but there are 200 images",
+        ),
+        ("method", "PRESETS = {", "OTHERS = {", 2, "PRESETS of means.method, which its Entry names as 'settings'"),
+        ("__init__", 'guarantee="dp"', 'guarantee="none"', 2, "guarantee='none', but its `prepare` answers a plan"),
+        ("__init__", 'guarantee="dp"', 'guarantee="DP"', 2, "says guarantee='DP': give one of dp, none, either"),
+        ("__init__", 'settings="means.method"', 'settings="means.settings"', 2, "No module named 'means.settings'"),
+    ],
+)
+def test_a_mistake_in_a_method_costs_one_sentence(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str,
+    old: str, new: str, status: int, words: str,
+) -> None:  # fmt: skip
+    place = install() / "means" / f"{file}.py"
+    source = place.read_text()
+    assert old in source
+    place.write_text(source.replace(old, new))
+    monkeypatch.chdir(tmp_path)
+    try:
+        left = command.main(["means", *WHOLE])
+    except SystemExit as ended:
+        left = ended.code
+    said = capsys.readouterr().err
+    assert left == status and said.startswith("error: ") and said.count("\n") == 1 and words in said, said
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("method", "PRESETS = {", "OTHERS = {", "means: PRESETS of means.method"),
+        ("__init__", 'settings="means.method"', 'settings="means.settings"', "No module named 'means.settings'"),
+        ("__init__", 'guarantee="dp"', 'guarantee="DP"', "says guarantee='DP': give one of dp, none, either"),
+    ],
+)
+@pytest.mark.parametrize("asked", [["methods"], ["completion", "bash"]])
+def test_who_looks_at_all_methods_is_told_which_package_is_broken(
+    install: Install, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str, asked: list[str]
+) -> None:
+    place = install() / "means" / f"{file}.py"
+    place.write_text(place.read_text().replace(old, new))
+    with pytest.raises(SystemExit) as left:
+        command.main(asked)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1 and words in said, said
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("images.float()", "float32 (40, 8, 8, 1), for 40 labels of images (8, 8, 1)"),
+        ("images[1:]", "uint8 (39, 8, 8, 1), for 40 labels"),
+        ("images[..., 0]", "uint8 (40, 8, 8), for 40 labels"),
+        ("images.permute(0, 3, 1, 2)", "uint8 (40, 1, 8, 8), for 40 labels"),
+        ("images.numpy()", "a NumPy array, uint8 (40, 8, 8, 1), for 40 labels"),
+        ("(images, labels_N.astype(float))", "a tuple, for 40 labels"),
+        ("None", "None, for 40 labels"),
+    ],
+)
+def test_what_draw_answers_wrongly_is_told_beside_what_it_should(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str,
+    words: str,
+) -> None:  # fmt: skip
+    place = install() / "means/method.py"
+    place.write_text(place.read_text().replace("    return torch.from_numpy(", "    images = torch.from_numpy(").replace(
+        ".astype(np.uint8))\n", f".astype(np.uint8))\n    return {answer}\n"))  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["means", *WHOLE]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: draw answered {words}{'' if 'of images' in words else ' of images (8, 8, 1)'}: give a " \
+        "torch tensor, uint8 (N, H, W, C)\n"  # fmt: skip
+
+
 def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path) -> None:
     """Which might ask the private images anew, with the noise of the old answer."""
     package = install()
