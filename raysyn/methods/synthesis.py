@@ -15,6 +15,7 @@ from raysyn.data.images import Images
 from raysyn.methods.class_shares import labels_of
 from raysyn.methods.common import PrivateSetting, Setting, plain_name
 from raysyn.methods.floor import floor_images
+from raysyn.methods.source_told import equal_ones
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, judge_all, raised, unit_name
 from raysyn.metrics.yardsticks import NOBODY, Judged, joined, told
@@ -196,7 +197,7 @@ def evaluate(
     faithful |= draw_nearest(setting, synthetic, faithful.pop("nearest", None))
     if drawn_again is not None:
         faithful |= {"sampler": in_words(setting.config.sampler_fid)}
-    return {"utility": useful, "fidelity": faithful}
+    return {"utility": useful, "fidelity": faithful, **equal_ones(synthetic, dataset)}
 
 
 def draw_nearest(setting: Setting, synthetic: Images, pairs: Mapping[str, Any] | None) -> dict[str, Any]:

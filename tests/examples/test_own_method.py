@@ -235,8 +235,8 @@ def test_what_draw_answers_wrongly_is_told_beside_what_it_should(
     words: str,
 ) -> None:  # fmt: skip
     place = install() / "means/method.py"
-    place.write_text(place.read_text().replace("    return torch.from_numpy(", "    images = torch.from_numpy(").replace(
-        ".astype(np.uint8))\n", f".astype(np.uint8))\n    return {answer}\n"))  # fmt: skip
+    source = place.read_text().replace("    return torch.from_numpy(", "    images = torch.from_numpy(")
+    place.write_text(source.replace(".astype(np.uint8))\n", f".astype(np.uint8))\n    return {answer}\n"))
     monkeypatch.chdir(tmp_path)
     assert command.main(["means", *WHOLE]) == 1
     said = capsys.readouterr().err
