@@ -23,8 +23,8 @@ from raysyn.verbs import LONG_HELP, USAGE, VERBS, all_methods, connect, look_for
 def main(arguments: Sequence[str] | None = None, prog: str = "raysyn") -> int:
     """Exit status of the command; `arguments` (default: the process's) begin with its first word.
 
-    0: done; 1: what a run promises is refuted by its own canaries; 2: bad input, said in one sentence on stderr; 130:
-    interrupted; 141: nobody reads on; 143: terminated.
+    0: done; 1: a run is refuted by its own canaries, or its method fails what it planned; 2: bad input, said in one
+    sentence on stderr; 130: interrupted; 141: nobody reads on; 143: terminated.
     """
     words = list(sys.argv[1:]) if arguments is None else list(arguments)
     with cli.printing():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import re
 import sys
@@ -18,8 +19,8 @@ from installed import OWN, ROOT, Install
 
 import raysyn
 from raysyn import command
-from raysyn.data.images import Images
-from raysyn.methods import catalogue
+from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.methods import catalogue, ends
 from raysyn.privacy.cost import LEAST_NOISE, Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream
@@ -262,6 +263,66 @@ def mechanism_of_the_page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     exec(textwrap.dedent(source), made.__dict__)
     monkeypatch.setitem(sys.modules, "mechanism", made)
     return made
+
+
+def named(config: DataConfig) -> Dataset:
+    """The same images, each five of one person."""
+    dataset = load(config)
+    persons_N = np.arange(len(dataset.train)) // 5
+    return replace(dataset, train=replace(dataset.train, persons_N=persons_N))
+
+
+@pytest.mark.parametrize("persons", [False, True])
+def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, persons: bool
+) -> None:
+    """The example as it is, then with what the page says of a mechanism of one's own in place of its question."""
+    place = install() / "means"
+    page = (ROOT / "docs/own_method.md").read_text()
+    mechanism, around = (
+        textwrap.dedent(re.findall(rf"```python\n +# {name}\n(.*?)```", page, re.S)[0])
+        for name in ("mechanism.py", "in method.py")
+    )
+    judged = {"data": {"limit": 600}, "synthetic": 40, "eval": {"classifiers": (), "feature_epochs": 0}}
+    units_there = 120 if persons else 600
+    for name in ("example", "page"):
+        if name == "page":
+            (place / "mechanism.py").write_text(mechanism)
+            source = (place / "method.py").read_text()
+            instead = "from means.mechanism import image_sum, price\n\n" + around + textwrap.dedent(
+                """
+                def repeat(chunk, mean):
+                    return mean.expand(len(chunk[1]), *mean.shape).contiguous()
+
+                def run(setting):
+                    private = setting.dataset.train
+                    mean = (ask(setting) / private.units).clamp(0, 1).mul(255).round().byte().reshape(private.shape)
+                    synthetic = synthesise(setting, Drawing(repeat, mean, "the mean"))
+                    return finish(setting, "means", synthetic, done=["Asked."])
+
+                """
+            )  # fmt: skip
+            (place / "method.py").write_text(source.replace("PRESETS = {", f"{instead}\nPRESETS = {{"))
+            for module in ("means", "means.method"):
+                monkeypatch.delitem(sys.modules, module)
+        with monkeypatch.context() as patch:
+            if persons:
+                patch.setattr(ends, "load", named)
+            made = raysyn.run("means", out=tmp_path / name, on={"address": "here"}, quiet=True, **judged)
+        signed = made.certificate
+        assert [row["stage"] for row in signed["ledger"]] == ["sum" if name == "page" else "means"]
+        assert ("one person" if persons else "one image") in signed["adjacency"]
+        assert signed["delta"] == pytest.approx(1 / (units_there * np.log(units_there)))
+
+
+def test_the_mechanism_of_the_page_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To whoever checks types: every argument and every answer."""
+    made = mechanism_of_the_page(monkeypatch)
+    for function in (made.price, made.sensitivity, made.image_sum, made.asked):
+        assert set(inspect.signature(function).parameters) | {"return"} == set(function.__annotations__)
+    with pytest.raises(AssertionError, match="as the plan found it"):
+        private = Images(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int64), ("a",))
+        made.image_sum(private, replace(made.price(private, 1.0), noise_multiplier=None), Stream(bytes(32), "s"))
 
 
 def test_the_mechanism_of_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
