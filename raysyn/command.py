@@ -23,12 +23,15 @@ from raysyn.verbs import LONG_HELP, USAGE, VERBS, all_methods, connect, look_for
 def main(arguments: Sequence[str] | None = None, prog: str = "raysyn") -> int:
     """Exit status of the command; `arguments` (default: the process's) begin with its first word.
 
-    0: done; 1: what a run promises is refuted by its own canaries; 2: bad input, said in one sentence on stderr; 130:
-    interrupted; 141: nobody reads on; 143: terminated.
+    0: done; 1: a run is refuted by its own canaries, or its method fails what it planned; 2: bad input, said in one
+    sentence on stderr; 130: interrupted; 141: nobody reads on; 143: terminated.
     """
     words = list(sys.argv[1:]) if arguments is None else list(arguments)
     with cli.printing():
-        return _main(words, prog)
+        try:
+            return _main(words, prog)
+        except catalogue.Broken as error:  # of a verb that looks at all methods
+            cli.refuse(str(error))
 
 
 def _main(words: Sequence[str], prog: str) -> int:
@@ -71,7 +74,7 @@ def run(entry: Entry, arguments: Sequence[str], prog: str) -> int:
 
         return beginning(entry)(command, stack.enter_context(Console()), connect, stack)
 
-    return cli.run_or_explain(check, lambda setting: entry.method().run(setting))
+    return cli.run_or_explain(check, entry.run)
 
 
 def beginning(entry: Entry) -> Callable[..., Any]:

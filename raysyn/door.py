@@ -227,7 +227,7 @@ def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Pic
             if ended.code:
                 raise
             return Result(command.out)
-        work.run(setting)
+        entry.run(setting)
     return Result(command.out)
 
 

@@ -170,7 +170,9 @@ def draw(begun: Begun) -> None:
         console.say(told)
     console.begin(["synthesise"])
     names = made_by.like.class_names
-    images = drawn(begun.compute, folder, console, begun.drawing, begun.labels_N, given.seed, names)
+    images = drawn(
+        begun.compute, folder, console, begun.drawing, begun.labels_N, given.seed, names, shape=made_by.like.shape
+    )  # fmt: skip
     soft = soft_labels(begun.compute, folder, console, begun.drawing, images)
     write_release(
         folder, images, certificate(made_by, given), name=f"synthetic {facts['name']}", soft_labels=soft,

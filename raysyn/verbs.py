@@ -237,7 +237,7 @@ def _completion(arguments: Sequence[str]) -> int:
 def completions() -> dict[str, completion.Words]:
     """Of every first word, from the presets and flags that there are."""
     known: dict[str, completion.Words] = {}
-    for name, one in (catalogue.methods() | {tool.name: tool for tool in catalogue.TOOLS}).items():
+    for name, one in (all_methods() | {tool.name: tool for tool in catalogue.TOOLS}).items():
         presets, machines = one.presets(), one.machines()
         flags: dict[str, Sequence[str]] = {}
         for preset in presets:

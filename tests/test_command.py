@@ -17,6 +17,7 @@ from raysyn.screen import cli, help
 from raysyn.screen.completion import SHELLS, Words, script
 from raysyn.verbs import USAGE, VERBS, completions, markdown
 
+FIRST = ", ".join(one.name for one in catalogue.METHODS)
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
@@ -36,7 +37,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     [
         (
             "dp_fet quick",
-            "dp_fet is no method or verb of raysyn (did you mean dp_feta?): the first word is one of noisy_means, evol",
+            f"dp_fet is no method or verb of raysyn (did you mean dp_feta?): the first word is one of {FIRST}",
         ),
         ("methds", "methds is no method or verb of raysyn (did you mean methods?): the first word is one of"),
         ("zzz", "zzz is no method or verb of raysyn: the first word is one of"),

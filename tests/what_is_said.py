@@ -20,8 +20,10 @@ from raysyn.attacks.membership import fingerprint
 from raysyn.data.images import load
 from raysyn.data.public import comparison
 from raysyn.data.sources import subset
-from raysyn.methods import soft_config
+from raysyn.methods import ends, soft_config
 from raysyn.methods.attack_report import CHOSEN_AFTER
+from raysyn.methods.catalogue import METHODS
+from raysyn.methods.method import usually_uncharged
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.sweep import UNCHARGED
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
@@ -208,20 +210,7 @@ def beginning(words: str) -> str:
 BY_DEFINITION = "nothing of the code: it says what the promise is about"
 Check = Callable[[Left], None] | str
 AFTER_PAYING = "tests/methods/{0}/test_{0}.py::test_nothing_after_the_paid_answers_looks_at_private_images"
-PAID_METHODS = (
-    "noisy_means",
-    "evolution",
-    "dp_merf",
-    "dp_ntk",
-    "dp_mepf",
-    "dp_kernel",
-    "p3gm",
-    "dp_feta",
-    "privimage",
-    "dp_imgsyn",
-    "dp_prototypes",
-    "pigan",
-)
+PAID_METHODS = tuple(one.name for one in METHODS if one.guarantee != "none")
 CHECKS: Mapping[str, tuple[Check, ...]] = {
     COVERS[0]: (every_file_is_signed, *(AFTER_PAYING.format(name) for name in PAID_METHODS)),
     COVERS[1]: (the_ledger_is_what_was_spent,),
@@ -311,8 +300,9 @@ def honest(left: Left) -> set[str]:
 
 def spoken_by(method: Any) -> set[str]:
     """Every sentence that a method's `uncharged` may list, as `CHECKS` has them."""
-    home = inspect.getmodule(method.uncharged)
-    function = ast.parse(inspect.getsource(method.uncharged)).body[0]
+    said_by = ends.uncharged if method.uncharged is usually_uncharged else method.uncharged
+    home = inspect.getmodule(said_by)
+    function = ast.parse(inspect.getsource(said_by)).body[0]
     assert isinstance(function, ast.FunctionDef)
     found = set[str]()
     for node in (one for line in function.body[1:] for one in ast.walk(line)):
@@ -323,5 +313,5 @@ def spoken_by(method: Any) -> set[str]:
         if isinstance(node, ast.Call) and "config" not in ast.unparse(node) and "choices" not in ast.unparse(node):
             value = eval(ast.unparse(node), vars(home))
         found |= {value} if isinstance(value, str) and " " in value else set()
-    assert "*declared(config)" in inspect.getsource(method.uncharged)
+    assert "*declared(config)" in inspect.getsource(said_by)
     return {checks_of(one)[0] for one in (*found, choices.tuned("..."), choices.chosen("..."))}

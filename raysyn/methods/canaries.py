@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from raysyn.attacks import one_run
 from raysyn.data.images import Dataset, Images
+from raysyn.data.mapped import blanked
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
@@ -98,8 +99,11 @@ class Tried:
     canaries: one_run.Canaries
     original: Dataset
     """As it was loaded: what measures of the images are about."""
+    made: Images
+    """Its training images, with canaries as they were made: what is guessed about."""
     dataset: Dataset
-    """What the run is given: canaries as they were made, and who of them is absent."""
+    """What the run is given: the same, and who of them is absent. Their pixels are black, so that nothing that copies
+    training images, whatever weights it forgets, is told less of than it gives away."""
 
 
 def drawn(count: int, config: Any, dataset: Dataset, secret: bytes) -> Tried | None:
@@ -109,7 +113,11 @@ def drawn(count: int, config: Any, dataset: Dataset, secret: bytes) -> Tried | N
     private, stream = dataset.train, Stream(secret, STAGE)
     found = one_run.Canaries.drawn(stream.uniform(0, "canaries", private.units), stream.uniform(0, "coins", count))
     made = strange(private, images_of(private, found.units_M), config.audit.kind, stream)
-    return Tried(found, dataset, replace(dataset, train=replace(made, absent_U=found.absent(private.units))))
+    absent = images_of(private, np.sort(found.units_M[~found.there_M]))
+    given = replace(
+        made, images_NHWC=blanked(made.images_NHWC, absent), absent_U=found.absent(private.units)
+    )  # fmt: skip
+    return Tried(found, dataset, made, replace(dataset, train=given))
 
 
 def images_of(private: Images, units_M: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -86,7 +86,7 @@ def attack(
     what was `answered` beside them; `privacy` is the report's section on what it promises."""
     if (tried := setting.tried) is None:
         return None
-    train, seed = setting.dataset.train, setting.config.seed
+    train, seed = tried.made, setting.config.seed
     units_M, there_M = tried.canaries.units_M, tried.canaries.there_M
     places, whose = _some_of_each(train, units_M)
     looked_at = {name: one for name, one in ((WEIGHTS, weighed), (ANSWER, answered)) if one is not None}

@@ -9,13 +9,26 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from raysyn.screen.ended import Ended
 
 GROUP = "raysyn.methods"
 """Of the entry points by which packages add methods."""
+
+
+Guarantee = Literal["dp", "none", "either"]
+
+
+class Broken(ValueError):
+    """A package's Entry leads to what is no method; its sentence names the module."""
+
+
+class NoReport(Ended, RuntimeError):
+    """A method came to its end without one, and so without a release."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +40,7 @@ class Entry:
     summary: str
     """One sentence."""
     paper: str = ""
-    guarantee: Literal["dp", "none", "either"]
+    guarantee: Guarantee
     """Whether its certificate states a differential privacy guarantee; `either`: some of its models' does."""
     needs: str = "nothing"
     """What it needs beside the private images, in words."""
@@ -42,18 +55,55 @@ class Entry:
 
     def presets(self) -> Mapping[str, Any]:
         """{name: configuration}, the smallest run first."""
-        presets: Mapping[str, Any] = import_module(self.settings).PRESETS
+        presets: Mapping[str, Any] = self._part("settings", "PRESETS")
+        if not presets or not isinstance(presets, Mapping):
+            raise Broken(f"{self.name}: PRESETS of {self.settings} is no dictionary of configurations by name")
         return presets
 
     def machines(self) -> Any:
         """The defaults of --on.*."""
         from raysyn.compute.doorway import Machines
 
+        self.presets()
         return getattr(import_module(self.settings), "MACHINES", None) or Machines()
 
     def method(self) -> Any:
-        """What does the work."""
-        return import_module(self.work).METHOD
+        """What does the work. Broken where a package's method is another one than it was entered as."""
+        found = self._part("work", "METHOD")
+        if self._ours():
+            return found
+        if (name := getattr(found, "name", None)) != self.name:
+            raise Broken(f"{self.name}: METHOD of {self.work} is called {name!r}: give it the name of its Entry")
+        return replace(found, guarantee=self.guarantee)
+
+    def run(self, setting: Any) -> None:
+        """`run` of the method, on what it has begun; NoReport where that has left none."""
+        from raysyn.runs.folder import REPORT_JSON
+
+        self.method().run(setting)
+        if not self._ours() and not (setting.folder.out / REPORT_JSON).exists():
+            raise NoReport(
+                f"{self.name} ended without a report and perhaps without a release, and what it paid is spent: end its "
+                "`run` with `return finish(setting, ...)`"
+            )
+
+    def _ours(self) -> bool:
+        return self.work.startswith("raysyn.")
+
+    def _part(self, field: str, name: str) -> Any:
+        """What a module of the method holds by this name; Broken, in one sentence, where another package's has
+        none."""
+        module = getattr(self, field)
+        try:
+            return getattr(import_module(module), name)
+        except Exception as error:  # whatever a package that raysyn does not know may raise
+            if self._ours():
+                raise
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise Broken(
+                f"{self.name}: {name} of {module}, which its Entry names as {field!r}, cannot be had ({said}): mend "
+                "that package, or uninstall it"
+            ) from error
 
 
 def _own(name: str, summary: str, paper: str, **more: Any) -> Entry:
@@ -223,6 +273,10 @@ def _loaded(point: EntryPoint) -> Entry:
         raise ValueError(
             f"{_told(point)} is of type {type(one).__name__}, and not raysyn.methods.catalogue.Entry: mend that "
             "package, or uninstall it"
+        )
+    if one.guarantee not in get_args(Guarantee):
+        raise ValueError(
+            f"{_told(point)} says guarantee={one.guarantee!r}: give one of {', '.join(get_args(Guarantee))}"
         )
     if one.name != point.name or not re.fullmatch("[a-z][a-z0-9_]*", one.name):
         raise ValueError(

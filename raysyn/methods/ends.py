@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
+from raysyn.runs.refusals import METHOD_SOURCE
+from raysyn.screen.ended import Ended
 
 
 def look(
@@ -44,6 +47,12 @@ def uncharged(config: Any) -> list[str]:
 
 usual = uncharged
 """What is uncharged of most methods."""
+
+
+class WrongName(Ended, ValueError):
+    """A release would say that another method made it."""
+
+
 Beside = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Section]]]
 """beside(metrics): what else is measured once the images are, for report.json and as parts of the page."""
 
@@ -75,6 +84,7 @@ def finish(
     the run show more than is promised.
     """
     config, folder = setting.config, setting.folder
+    _check_name(setting, method)
     privacy = release(
         setting, method, synthetic, usual(config) if uncharged is None else uncharged, **(public or {})
     )  # fmt: skip
@@ -94,3 +104,13 @@ def finish(
     setting.end(verdict, folder.where(f"Release ({may})"))
     check(audit)
     return report
+
+
+def _check_name(setting: Setting, method: str) -> None:
+    """WrongName where a method of another package gives its release any name but its own."""
+    about = json.loads(setting.folder.run_json.read_text())
+    if METHOD_SOURCE in about["config"] and method != (own := about["method"]):
+        raise WrongName(
+            f"finish(setting, {method!r}, ...) would certify another method than {own}, which this is: give "
+            f"finish(setting, {own!r}, ...)"
+        )

@@ -121,6 +121,9 @@ class Method:
     """mechanisms(config, like, answer): what each stage of the plan asks of the private images, so that `raysyn audit
     run` asks the same of made-up ones; arguments as those of `drawing`."""
 
+    guarantee: str | None = None
+    """What the catalogue says of another package's method, which gives it here: a plan is held to that."""
+
     def begin(
         self, command: Command, console: Console, connect: Connect, stack: ExitStack,
         timed: Callable[[Console, Sequence[Stage]], None] | None = None,
@@ -168,6 +171,7 @@ class Method:
         console.show("images are read and checked", 0, 0, {})
         with told_to(partial(console.show, metrics={})):
             prepared = self.prepare(config)
+        self._check_promise(prepared.plan)
         if prepared.plan is not None:
             units.check_plan(prepared.plan, prepared.dataset.train)
         may_leave.check({"guarantee": "none" if prepared.plan is None else "dp"}, self.files)
@@ -224,6 +228,15 @@ class Method:
             self._check_counts(classes.noisy_counts, plan)
         if self.drawing is not None:
             say_few(console, dataset, config)
+
+    def _check_promise(self, plan: Plan | None) -> None:
+        """ValueError where a method is entered as what it is not."""
+        answered, wanted = ("no plan", "dp") if plan is None else ("a plan", "none")
+        if self.guarantee == wanted:
+            raise ValueError(
+                f"{self.name} is entered with guarantee={wanted!r}, but its `prepare` answers {answered}: have it "
+                "answer Prepared(dataset=..., plan=...) with what is promised, or mend its Entry"
+            )
 
     def _check_counts(self, std: float, plan: Plan | None) -> None:
         """ValueError where no plan has a place for them."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raysyn.data.images import Dataset
+from raysyn.data.copies import digest
+from raysyn.data.images import Dataset, Images
 from raysyn.data.persons import FEW
 from raysyn.screen.console import Console
 
@@ -80,7 +81,13 @@ def source_facts(dataset: Dataset) -> dict[str, Any]:
 def copies_counted(dataset: Dataset) -> Mapping[str, int]:
     """The report's counts of the same."""
     copies = dataset.copies
-    more = {"private_copies_of_one": copies.most} if copies.among else {}
+    more = {"copies_of_one_private": copies.most} if copies.among else {}
     if copies.tested:
         more["test_images_in_train"] = copies.tested
-    return {"private_copies": copies.among, **more}
+    return {"copies_among_private": copies.among, **more}
+
+
+def equal_ones(released: Images, dataset: Dataset) -> dict[str, int]:
+    """The report's count of released images that equal a private one, pixel by pixel."""
+    there = frozenset(dataset.copies.different)
+    return {"released_equal_to_private": sum(digest(one) in there for one in released.images_NHWC)}

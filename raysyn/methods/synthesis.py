@@ -15,6 +15,7 @@ from raysyn.data.images import Images
 from raysyn.methods.class_shares import labels_of
 from raysyn.methods.common import PrivateSetting, Setting, plain_name
 from raysyn.methods.floor import floor_images
+from raysyn.methods.source_told import equal_ones
 from raysyn.metrics.fidelity import fidelity
 from raysyn.metrics.utility import EvalConfig, judge_all, raised, unit_name
 from raysyn.metrics.yardsticks import NOBODY, Judged, joined, told
@@ -36,6 +37,10 @@ class NoNumbers(Ended, ValueError):
     """What was drawn cannot be released."""
 
 
+class WrongAnswer(Ended, ValueError):
+    """What `draw` answers is no images of what was asked for."""
+
+
 class Drawing(NamedTuple):
     """How images are drawn from what was paid for: post-processing."""
 
@@ -51,22 +56,58 @@ class Drawing(NamedTuple):
 def synthesise(setting: Setting, drawing: Drawing, name: str = "synthesise", count: int | None = None) -> Images:
     """`count` images, by default `config.synthetic`, classes in turn or by their shares, drawn chunk by chunk as the
     stage `name`."""
-    config, names = setting.config, setting.dataset.train.class_names
+    config, like = setting.config, setting.dataset.train
     labels_N = labels_of(setting, config.synthetic if count is None else count)
-    return drawn(setting.compute, setting.folder, setting.console, drawing, labels_N, config.seed, names, name)
+    around = setting.compute, setting.folder, setting.console
+    return drawn(*around, drawing, labels_N, config.seed, like.class_names, name, like.shape)
 
 
 def drawn(
     compute: Compute, folder: RunFolder, console: Console, drawing: Drawing, labels_N: np.ndarray, seed: int,
-    class_names: tuple[str, ...], name: str = "synthesise",
+    class_names: tuple[str, ...], name: str = "synthesise", shape: tuple[int, int, int] | None = None,
 ) -> Images:  # fmt: skip
-    """One image of each label, as a stored stage. With the same seed and labels full chunks are the same, however many
-    images there are."""
+    """One image of each label, of this shape if it is known, as a stored stage. With the same seed and labels full
+    chunks are the same, however many images there are. WrongAnswer where `drawing.draw` answers something else."""
     chunks = chunks_of(labels_N, seed)
-    draw, shared = drawing.draw, drawing.shared
-    parts = folder.stage(name, lambda: torch.cat(compute.map(draw, chunks, name=name, shared=shared)))
+    shared = drawing.draw, drawing.shared, shape
+
+    def all_of_it() -> Tensor:
+        try:
+            return torch.cat(compute.map(draw_checked, chunks, name=name, shared=shared))
+        except RuntimeError as error:  # of a unit, on whatever machine: its first line ends with what was raised there
+            said = str(error).partition("\n")[0].partition(f"{WrongAnswer.__name__}: ")[2]
+            if not said:
+                raise
+            raise WrongAnswer(said) from error
+
+    parts = folder.stage(name, all_of_it)
     console.stage(plain_name(name), f"{len(labels_N):,} images, {drawing.told}")
     return Images(parts.numpy(), labels_N, class_names)
+
+
+def draw_checked(
+    chunk: tuple[int, np.ndarray], shared: tuple[Callable[[Any, Any], Tensor], Any, tuple[int, int, int] | None]
+) -> Tensor:  # fmt: skip
+    """One unit: what `draw` answers, once it is seen that this is images."""
+    (_, labels_N), (draw, own, shape) = chunk, shared
+    found: Any = draw(chunk, own)
+    if isinstance(found, Tensor):
+        wanted = found.ndim == 4 and found.shape[3] in (1, 3) if shape is None else found.shape[1:] == shape
+        if found.dtype == torch.uint8 and wanted and len(found) == len(labels_N):
+            return found
+    of = "" if shape is None else f" of images {shape}"
+    raise WrongAnswer(
+        f"draw answered {_kind(found)}, for {len(labels_N)} labels{of}: give a torch tensor, uint8 (N, H, W, C)"
+    )
+
+
+def _kind(found: Any) -> str:
+    """What somebody's function has answered, in few words."""
+    if isinstance(found, Tensor):
+        return f"{str(found.dtype).removeprefix('torch.')} {tuple(found.shape)}"
+    if isinstance(found, np.ndarray):
+        return f"a NumPy array, {found.dtype} {found.shape}"
+    return "None" if found is None else f"a {type(found).__name__}"
 
 
 def soft_labels(
@@ -156,7 +197,7 @@ def evaluate(
     faithful |= draw_nearest(setting, synthetic, faithful.pop("nearest", None))
     if drawn_again is not None:
         faithful |= {"sampler": in_words(setting.config.sampler_fid)}
-    return {"utility": useful, "fidelity": faithful}
+    return {"utility": useful, "fidelity": faithful, **equal_ones(synthetic, dataset)}
 
 
 def draw_nearest(setting: Setting, synthetic: Images, pairs: Mapping[str, Any] | None) -> dict[str, Any]:

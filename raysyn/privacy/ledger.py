@@ -24,6 +24,13 @@ class Release(Generic[T]):
     cost: Cost
 
 
+class Refused(ValueError):
+    """What a method must not do with its plan; its sentence is for whoever writes the method, and ends the command."""
+
+    is_told = True
+    """Asked by the screen, which knows no ledger."""
+
+
 def plain(release: Release[dict[str, Any]]) -> dict[str, Any]:
     """A release in plain values, all that travels from a worker: with its price, which a stored answer keeps."""
     return {"value": release.value, "cost": asdict(release.cost)}
@@ -49,6 +56,8 @@ class Plan:
     delta: float
     accountant: str
     epsilon_budget: float
+    n: int | None = None
+    """How many private images, or persons, it was made for, if that is known; `units.check_plan` holds it to that."""
 
     def __post_init__(self) -> None:
         spent = self.epsilon()
@@ -72,7 +81,7 @@ class Plan:
         delta, before = budget.delta_for(n), {**budget.fixed(), **(fixed or {})}
         price = calibrate(budget.epsilon, delta, budget.accountant, list(before.values()), flexible)
         stages = {**before, stage: price}
-        return cls(stages=stages, delta=delta, accountant=budget.accountant, epsilon_budget=budget.epsilon)
+        return cls(stages=stages, delta=delta, accountant=budget.accountant, epsilon_budget=budget.epsilon, n=n)
 
     def noise(self, stage: str) -> float:
         """The noise multiplier of a stage, as it was calibrated."""
@@ -145,9 +154,14 @@ class Ledger:
 
     def pay(self, stage: str, release: Release[T]) -> T:
         """The released value, once its cost is on disk; ValueError if unplanned, changed or paid before."""
+        if not isinstance(release, Release):
+            raise Refused(
+                f"stage {stage!r} is paid with a {type(release).__name__}, which has no price: a mechanism answers "
+                "Release(value=..., cost=...), and `pay` takes that whole"
+            )
         self._check(stage, release.cost)
         if stage in self._paid_here:
-            raise ValueError(f"stage {stage!r} is already paid: each release needs a stage of its own in the plan")
+            raise Refused(f"stage {stage!r} is already paid: each release needs a stage of its own in the plan")
         if stage not in {entry["stage"] for entry in self._entries}:
             entry = self._entry(stage, release.cost)
             self._enter([entry])
@@ -161,9 +175,11 @@ class Ledger:
         """ValueError unless every planned stage has been paid: what is released must be what was priced."""
         unpaid = set(self.plan.stages) - {entry["stage"] for entry in self._entries}
         if unpaid:
-            raise ValueError(
-                f"{self.path} has no entry for {', '.join(sorted(unpaid))}, whose answer exists: the ledger was "
-                "damaged or removed, so nothing can be certified; start a new run folder"
+            first = min(unpaid)
+            raise Refused(
+                f"{self.path} has no entry for {', '.join(sorted(unpaid))}, so nothing can be certified: the ledger "
+                f"was damaged or removed, or `run` never paid for it by ledger.pay({first!r}, ...); start a new run "
+                "folder"
             )
 
     def entries(self) -> list[dict[str, Any]]:
@@ -188,9 +204,9 @@ class Ledger:
     def _check(self, stage: str, cost: Cost) -> None:
         planned = self.plan.stages.get(stage)
         if planned is None:
-            raise ValueError(f"stage {stage!r} is not in the plan, which has {list(self.plan.stages)}: plan it first")
+            raise Refused(f"stage {stage!r} is not in the plan, which has {list(self.plan.stages)}: plan it first")
         if cost != planned:
-            raise ValueError(f"stage {stage!r} costs {cost}, but {planned} was planned: start a new run folder")
+            raise Refused(_other_price(stage, cost, planned))
 
     def _entry(self, stage: str, cost: Cost) -> dict[str, Any]:
         accountant, delta = self.plan.accountant, self.plan.delta
@@ -208,6 +224,20 @@ class Ledger:
 def cost_of(entry: Mapping[str, Any]) -> Cost:
     """The cost that an entry, or a certificate's row, states; KeyError, TypeError or ValueError for none."""
     return Cost(**{name: entry[name] for name in _COST_FIELDS})
+
+
+def _other_price(stage: str, cost: Cost, planned: Cost) -> str:
+    """The sentence for an answer at another price than the plan's: in what they differ."""
+    if not isinstance(cost, Cost):
+        return f"stage {stage!r} has a {type(cost).__name__} for its price: give a Cost, that of the plan"
+    different = [name for name in _COST_FIELDS if getattr(cost, name) != getattr(planned, name)]
+    if "adjacency" in different:
+        mend = "make the price with units.priced, for the mechanism as for the plan"
+        different = ["adjacency"]
+    else:
+        mend = "give the mechanism the price of the plan, or start a new run folder if it is a folder of another plan"
+    answered, wanted = (", ".join(f"{name} {getattr(one, name)!r}" for name in different) for one in (cost, planned))
+    return f"stage {stage!r} costs {answered}, but {wanted} was planned: {mend}"
 
 
 def _append(path: Path, entry: Mapping[str, Any]) -> None:

@@ -98,9 +98,24 @@ def check(cost: Cost, private: Images) -> None:
 
 
 def check_plan(plan: Plan, private: Images) -> None:
-    """The same of every price in it."""
-    for cost in plan.stages.values():
-        check(cost, private)
+    """The same of every price in it, and ValueError for a plan of another number of units than there are, or of a delta
+    that promises nothing for so many."""
+    for stage, cost in plan.stages.items():
+        try:
+            check(cost, private)
+        except ValueError as error:
+            error.args = (f"stage {stage!r} of the plan: {error}",)
+            raise
+    if plan.n is not None and plan.n != private.units:
+        there = f"{private.units:,} {word(private)}s"
+        raise ValueError(
+            f"the plan is for n = {plan.n:,}, but there are {there}: give Plan.within the n that units.planned hands on"
+        )
+    if plan.delta * private.units >= 1:
+        raise ValueError(
+            f"the plan's delta is {plan.delta:g}, but there are {told(private)}, and with 1/n or more the promise "
+            f"holds for publishing one of them outright: plan with a delta below {1 / private.units:.2g}"
+        )
 
 
 def weights(private: Images) -> NDArray[np.float64]:

@@ -43,14 +43,14 @@ class Advice(NamedTuple):
 
 
 def advice(content: Mapping[str, Any]) -> list[Advice]:
-    """The rules that this report.json asks for; none where nothing was measured."""
+    """The rules that this report.json asks for; where nothing was measured, none but of copies."""
     metrics = content["metrics"]
-    mean = metrics.get("utility_mean") or {}
+    copied, mean = [*_copied(metrics)], metrics.get("utility_mean") or {}
     if "accuracy" not in mean:
-        return []
+        return copied
     real, below = mean.get("accuracy_real_data"), metrics.get("utility_below_real")
     gap = None if real is None else real - mean["accuracy"]
-    found = [*_steps(content), *_letters(content)]
+    found = [*copied, *_steps(content), *_letters(content)]
     if gap is not None and (gap <= NEAR or (below is not None and below["low"] <= 0)):
         found.append(Advice("Not more ε", "The gap to real images is within what these test images can tell."))
     elif content["privacy"]["guarantee"] == "dp":
@@ -64,6 +64,16 @@ def scale(content: Mapping[str, Any]) -> float:
     privacy, dataset = content["privacy"], content["dataset"]
     epsilon = privacy.get("epsilon_budget") or privacy["epsilon"]
     return float(epsilon * dataset.get("n_persons", dataset["n_train"]) / len(dataset["classes"]))
+
+
+def _copied(metrics: Mapping[str, Any]) -> Iterator[Advice]:
+    if count := metrics.get("released_equal_to_private"):
+        equal = "image that equals" if count == 1 else "images that equal"
+        yield Advice(
+            f"Before anything leaves: look at the {count:,} released {equal} a private one",
+            "Pixel by pixel. Blank images, and those of very few pixels or shades, may do so by chance; any others "
+            "were handed on, which no promise made of noise would have done.",
+        )
 
 
 def _budget(content: Mapping[str, Any], gap: float | None) -> Iterator[Advice]:

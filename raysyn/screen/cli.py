@@ -21,7 +21,6 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from raysyn.screen import help
 from raysyn.screen.accounts import NONE, AccountFlags
-from raysyn.screen.ended import Ended
 from raysyn.screen.flags import BARE, assigned, difference
 from raysyn.screen.text import folded, guess, terminal_width
 from raysyn.screen.trackers import Kind
@@ -160,7 +159,7 @@ def run_or_explain(
     """Exit status of `work(check(stack))`, for `sys.exit`; what `check` opened is closed by the stack.
 
     `check` reads and validates (command line, data, plan, folder): its ValueError is the user's, one sentence and 2.
-    `work` does the rest: its ValueError is ours, so it keeps its traceback; Ended, of either, is a sentence and 1.
+    `work` does the rest: its ValueError is ours, so it keeps its traceback; what `is_told` is a sentence and 1.
     Ctrl-C in either gives 130, SIGTERM 143, a closed terminal 129, a full disk 1. What was `interrupted` says so.
     """
     _any_character()
@@ -173,9 +172,9 @@ def run_or_explain(
                 refuse(str(error))
             try:
                 work(checked)
-            except Ended as error:
-                return _ended(error)
             except Exception as error:
+                if getattr(error, "is_told", False):
+                    return _ended(error)
                 if (full := _no_room(error)) is None:
                     raise
                 print(
@@ -188,7 +187,7 @@ def run_or_explain(
         print(interrupted, file=sys.stderr)
         return 130
     except Exception as error:  # of `check`: nothing that the stack holds has ended well
-        if not (isinstance(error, Ended) or getattr(error, "is_told", False)):
+        if not getattr(error, "is_told", False):
             raise
         return _ended(error)
     return 0

@@ -23,7 +23,7 @@ from PIL import Image
 from raysyn.data import broken, mapped, npz, stored, survey
 from raysyn.data import pixels as of_files
 from raysyn.data.images import DataConfig, Images, load
-from raysyn.data.mapped import Room, concatenated, taken
+from raysyn.data.mapped import Room, blanked, concatenated, taken
 from raysyn.data.parquet import Table
 from raysyn.data.reading import Reading
 from raysyn.data.sources import from_path
@@ -266,3 +266,14 @@ def test_memory_holds_a_few_of_many_images(tmp_path: Path, monkeypatch: pytest.M
     looking.join()
     assert found.train.images_NHWC.nbytes > 85 * 2**20
     assert 0 < most[0] < before + 40, f"{most[0] - before:.0f} MiB more"
+
+
+@pytest.mark.parametrize("most", [100, 2**28])
+def test_images_are_made_black_in_a_copy_wherever_it_lies(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "IN_MEMORY", most)
+    monkeypatch.setattr(mapped, "AT_ONCE", 500)  # two images
+    before, places = PIXELS.copy(), np.array([0, 5, 6, N - 1])
+    found = blanked(PIXELS, places)
+    expected = PIXELS.copy()
+    expected[places] = 0
+    assert np.array_equal(found, expected) and np.array_equal(PIXELS, before)

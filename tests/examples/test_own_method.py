@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import json
 import re
 import sys
@@ -18,8 +19,8 @@ from installed import OWN, ROOT, Install
 
 import raysyn
 from raysyn import command
-from raysyn.data.images import Images
-from raysyn.methods import catalogue
+from raysyn.data.images import DataConfig, Dataset, Images, load
+from raysyn.methods import catalogue, ends
 from raysyn.privacy.cost import LEAST_NOISE, Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream
@@ -138,6 +139,112 @@ def test_a_broken_entry_point_costs_one_sentence_that_names_its_package(
     assert catalogue.find(name if name in ("pigan", "lira") else "dp_feta").settings.startswith("raysyn.methods.")
 
 
+WHOLE = ["quick", *HERE, "--out", "run"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "status", "words"),
+    [
+        (
+            "method",
+            "return finish(",
+            "return None\n    finish(",
+            1,
+            "means ended without a report and perhaps without a release",
+        ),
+        ("method", 'finish(setting, "means"', 'finish(setting, "pigan"', 1, "would certify another method than means"),
+        (
+            "method",
+            '.pay("means", answer())',
+            '.pay("means", answer().value)',
+            1,
+            "'means' is paid with a Images, which",
+        ),
+        (
+            "method",
+            'setting.ledger.pay("means", answer())',
+            "answer().value",
+            1,
+            "or `run` never paid for it by ledger",
+        ),
+        ("method", 'METHOD = Method(name="means"', 'METHOD = Method(name="others"', 2, "is called 'others': give it"),
+        ("method", "plan=plan, ", "", 2, "guarantee='dp', but its `prepare` answers no plan"),
+        (
+            "method",
+            "(config.budget, n, ",
+            "(config.budget, 100, ",
+            2,
+            "the plan is for n = 100, but there are 200 images",
+        ),
+        ("method", "PRESETS = {", "OTHERS = {", 2, "PRESETS of means.method, which its Entry names as 'settings'"),
+        ("__init__", 'guarantee="dp"', 'guarantee="none"', 2, "guarantee='none', but its `prepare` answers a plan"),
+        ("__init__", 'guarantee="dp"', 'guarantee="DP"', 2, "says guarantee='DP': give one of dp, none, either"),
+        ("__init__", 'settings="means.method"', 'settings="means.settings"', 2, "No module named 'means.settings'"),
+    ],
+)
+def test_a_mistake_in_a_method_costs_one_sentence(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, file: str,
+    old: str, new: str, status: int, words: str,
+) -> None:  # fmt: skip
+    place = install() / "means" / f"{file}.py"
+    source = place.read_text()
+    assert old in source
+    place.write_text(source.replace(old, new))
+    monkeypatch.chdir(tmp_path)
+    try:
+        left = command.main(["means", *WHOLE])
+    except SystemExit as ended:
+        left = ended.code
+    said = capsys.readouterr().err
+    assert left == status and said.startswith("error: ") and said.count("\n") == 1 and words in said, said
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("method", "PRESETS = {", "OTHERS = {", "means: PRESETS of means.method"),
+        ("__init__", 'settings="means.method"', 'settings="means.settings"', "No module named 'means.settings'"),
+        ("__init__", 'guarantee="dp"', 'guarantee="DP"', "says guarantee='DP': give one of dp, none, either"),
+    ],
+)
+@pytest.mark.parametrize("asked", [["methods"], ["completion", "bash"]])
+def test_who_looks_at_all_methods_is_told_which_package_is_broken(
+    install: Install, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, words: str, asked: list[str]
+) -> None:
+    place = install() / "means" / f"{file}.py"
+    place.write_text(place.read_text().replace(old, new))
+    with pytest.raises(SystemExit) as left:
+        command.main(asked)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and said.startswith("error: ") and said.count("\n") == 1 and words in said, said
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("images.float()", "float32 (40, 8, 8, 1), for 40 labels of images (8, 8, 1)"),
+        ("images[1:]", "uint8 (39, 8, 8, 1), for 40 labels"),
+        ("images[..., 0]", "uint8 (40, 8, 8), for 40 labels"),
+        ("images.permute(0, 3, 1, 2)", "uint8 (40, 1, 8, 8), for 40 labels"),
+        ("images.numpy()", "a NumPy array, uint8 (40, 8, 8, 1), for 40 labels"),
+        ("(images, labels_N.astype(float))", "a tuple, for 40 labels"),
+        ("None", "None, for 40 labels"),
+    ],
+)
+def test_what_draw_answers_wrongly_is_told_beside_what_it_should(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str,
+    words: str,
+) -> None:  # fmt: skip
+    place = install() / "means/method.py"
+    source = place.read_text().replace("    return torch.from_numpy(", "    images = torch.from_numpy(")
+    place.write_text(source.replace(".astype(np.uint8))\n", f".astype(np.uint8))\n    return {answer}\n"))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["means", *WHOLE]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: draw answered {words}{'' if 'of images' in words else ' of images (8, 8, 1)'}: give a " \
+        "torch tensor, uint8 (N, H, W, C)\n"  # fmt: skip
+
+
 def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path) -> None:
     """Which might ask the private images anew, with the noise of the old answer."""
     package = install()
@@ -156,6 +263,66 @@ def mechanism_of_the_page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     exec(textwrap.dedent(source), made.__dict__)
     monkeypatch.setitem(sys.modules, "mechanism", made)
     return made
+
+
+def named(config: DataConfig) -> Dataset:
+    """The same images, each five of one person."""
+    dataset = load(config)
+    persons_N = np.arange(len(dataset.train)) // 5
+    return replace(dataset, train=replace(dataset.train, persons_N=persons_N))
+
+
+@pytest.mark.parametrize("persons", [False, True])
+def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, persons: bool
+) -> None:
+    """The example as it is, then with what the page says of a mechanism of one's own in place of its question."""
+    place = install() / "means"
+    page = (ROOT / "docs/own_method.md").read_text()
+    mechanism, around = (
+        textwrap.dedent(re.findall(rf"```python\n +# {name}\n(.*?)```", page, re.S)[0])
+        for name in ("mechanism.py", "in method.py")
+    )
+    judged = {"data": {"limit": 600}, "synthetic": 40, "eval": {"classifiers": (), "feature_epochs": 0}}
+    units_there = 120 if persons else 600
+    for name in ("example", "page"):
+        if name == "page":
+            (place / "mechanism.py").write_text(mechanism)
+            source = (place / "method.py").read_text()
+            instead = "from means.mechanism import image_sum, price\n\n" + around + textwrap.dedent(
+                """
+                def repeat(chunk, mean):
+                    return mean.expand(len(chunk[1]), *mean.shape).contiguous()
+
+                def run(setting):
+                    private = setting.dataset.train
+                    mean = (ask(setting) / private.units).clamp(0, 1).mul(255).round().byte().reshape(private.shape)
+                    synthetic = synthesise(setting, Drawing(repeat, mean, "the mean"))
+                    return finish(setting, "means", synthetic, done=["Asked."])
+
+                """
+            )  # fmt: skip
+            (place / "method.py").write_text(source.replace("PRESETS = {", f"{instead}\nPRESETS = {{"))
+            for module in ("means", "means.method"):
+                monkeypatch.delitem(sys.modules, module)
+        with monkeypatch.context() as patch:
+            if persons:
+                patch.setattr(ends, "load", named)
+            made = raysyn.run("means", out=tmp_path / name, on={"address": "here"}, quiet=True, **judged)
+        signed = made.certificate
+        assert [row["stage"] for row in signed["ledger"]] == ["sum" if name == "page" else "means"]
+        assert ("one person" if persons else "one image") in signed["adjacency"]
+        assert signed["delta"] == pytest.approx(1 / (units_there * np.log(units_there)))
+
+
+def test_the_mechanism_of_the_page_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To whoever checks types: every argument and every answer."""
+    made = mechanism_of_the_page(monkeypatch)
+    for function in (made.price, made.sensitivity, made.image_sum, made.asked):
+        assert set(inspect.signature(function).parameters) | {"return"} == set(function.__annotations__)
+    with pytest.raises(AssertionError, match="as the plan found it"):
+        private = Images(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int64), ("a",))
+        made.image_sum(private, replace(made.price(private, 1.0), noise_multiplier=None), Stream(bytes(32), "s"))
 
 
 def test_the_mechanism_of_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

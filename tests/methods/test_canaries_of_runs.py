@@ -93,23 +93,7 @@ def test_a_kind_of_no_canaries_is_refused() -> None:
         AuditConfig(canaries=0, kind="noise")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "noisy_means",
-        "evolution",
-        "dp_merf",
-        "dp_ntk",
-        "dp_mepf",
-        "dp_kernel",
-        "p3gm",
-        "dp_feta",
-        "privimage",
-        "dp_imgsyn",
-        "dp_prototypes",
-        "pigan",
-    ],
-)
+@pytest.mark.parametrize("name", [one.name for one in catalogue.METHODS if one.guarantee != "none"])
 def test_quick_presets_have_none_by_themselves(name: str) -> None:
     presets = catalogue.find(name).presets()
     assert {one for one, config in presets.items() if config.audit.canaries == 0} == {
@@ -128,7 +112,11 @@ def test_coins_are_the_secrets_and_change_nothing_that_is_public(persons: bool) 
     train = first.dataset.train
     assert train.absent_U is not None and train.absent_U.sum() == 40 - first.canaries.there_M.sum()
     assert first.original is dataset and (train.units, len(train)) == (dataset.train.units, 200)
-    assert train.images_NHWC is dataset.train.images_NHWC
+    assert first.made.images_NHWC is dataset.train.images_NHWC
+    out = units.images_of(replace(train, absent_U=None), np.flatnonzero(train.absent_U))
+    assert not train.images_NHWC[out].any() and (len(out) == 2 * train.absent_U.sum() if persons else len(out))
+    there = np.setdiff1d(np.arange(200), out)
+    assert np.array_equal(train.images_NHWC[there], dataset.train.images_NHWC[there])
     assert canaries.drawn(0, asking(0), dataset, SECRET) is None
 
 
@@ -252,6 +240,20 @@ def test_a_release_that_holds_its_private_images_is_refuted_and_fails_the_comman
     assert failed == {"nothing else": "not covered: REFUTED.txt"}
     with pytest.raises(ValueError, match="refute its certificate: nothing may be drawn from it"):
         source(str(tmp_path / "run"))
+
+
+def test_a_method_that_copies_training_images_past_every_question_is_refuted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads all that lies in the data set that it is given, and heeds no weights: who is out does not lie there."""
+
+    def synthesise(setting: Any, drawing: Any) -> Images:
+        given = setting.dataset.train
+        return Images(given.images_NHWC, given.labels_N, given.class_names)
+
+    monkeypatch.setattr(noisy_means, "synthesise", synthesise)
+    with pytest.raises(Refuted, match=r"^REFUTED: "):
+        run(tmp_path / "run", tried=200, budget=Budget(epsilon=1.0, accountant="rdp"), synthetic=300)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raysyn.methods import catalogue
 from raysyn.methods.dp_feta.presets import PRESETS as DP_FETA
 from raysyn.methods.dp_imgsyn import config as dp_imgsyn
 from raysyn.methods.dp_imgsyn.presets import PRESETS as DP_IMGSYN
@@ -62,6 +63,10 @@ def read(name: str) -> tuple[str, float | None, set[str]]:
     return images, (epsilons or [None])[0], marks
 
 
+def test_presets_of_every_method_that_promises_something_are_looked_at() -> None:
+    assert set(FAMILIES) == {one.name for one in catalogue.METHODS if one.guarantee != "none"}
+
+
 @pytest.mark.parametrize(("family", "name"), ALL)
 def test_trap_14_a_preset_has_the_budget_the_images_and_the_parts_of_its_name(family: str, name: str) -> None:
     config, (images, epsilon, marks) = FAMILIES[family][name], read(name)
@@ -84,7 +89,7 @@ def test_trap_14_a_preset_has_the_budget_the_images_and_the_parts_of_its_name(fa
         assert family == "pigan" or config.budget.accountant == "rdp"
 
 
-TESTS = {"digits": 299, "fashion_mnist": 10_000, "cifar10": 10_000}
+TESTS = {"digits": 299, "mnist": 10_000, "fashion_mnist": 10_000, "cifar10": 10_000}
 
 
 def planned(family: str, config: Any, n: int, classes: int) -> Plan:

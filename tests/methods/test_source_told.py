@@ -16,7 +16,7 @@ from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.pigan.presets import PRESETS
 from raysyn.methods.pigan.variants import first_split
-from raysyn.methods.source_told import copies_counted, of_copies, say_source, source_facts
+from raysyn.methods.source_told import copies_counted, equal_ones, of_copies, say_source, source_facts
 from raysyn.report.pictures import png_bytes
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
@@ -111,10 +111,16 @@ def test_a_source_that_pigan_divides_anew_is_told_of_all_the_same() -> None:
 
 def test_the_report_has_the_same_facts() -> None:
     copied = dataset([0, 0, 0, 1], [1], told="a folder")
-    assert copies_counted(copied) == {"private_copies": 2, "private_copies_of_one": 3, "test_images_in_train": 1}
-    assert copies_counted(dataset([0, 1], [2])) == {"private_copies": 0}
+    assert copies_counted(copied) == {"copies_among_private": 2, "copies_of_one_private": 3, "test_images_in_train": 1}
+    assert copies_counted(dataset([0, 1], [2])) == {"copies_among_private": 0}
     assert source_facts(replace(copied, warned=("Look.",))) == {"read_as": "a folder", "warned": ["Look."]}
     assert source_facts(copied) == {"read_as": "a folder"} and source_facts(dataset([0], [1])) == {}
+
+
+def test_released_images_that_equal_private_ones_are_counted() -> None:
+    private = dataset([0, 0, 1], [2])
+    assert equal_ones(dataset([0, 2, 1, 0], []).train, private) == {"released_equal_to_private": 3}
+    assert equal_ones(dataset([3], []).train, private) == {"released_equal_to_private": 0}
 
 
 def test_a_dry_run_begins_with_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raysyn.privacy.cost import ADD_REMOVE, Cost, epsilon
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 
 MEANS = Cost(mechanism="noisy class means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel")
@@ -155,3 +155,27 @@ def test_a_stage_twice_in_the_file_is_refused(path: Path) -> None:
     path.write_text(path.read_text() * 2)
     with pytest.raises(ValueError, match="twice"):
         Ledger(PLAN, path)
+
+
+def test_what_is_paid_without_its_price_or_at_another_one_is_told_in_one_sentence(path: Path) -> None:
+    """In what they differ, and what mends it: whoever writes a method reads no two prices."""
+    ledger = Ledger(PLAN, path)
+    of_persons = replace(MEANS, adjacency=ADD_REMOVE_PERSON, note="persons")
+    for given, said in (
+        ([1.0, 2.0], r"^stage 'central' is paid with a list, which has no price: a mechanism answers Release\(value="),
+        (Release("means", of_persons), r"^stage 'central' costs adjacency 'add/remove one person.*units\.priced"),
+        (Release("means", replace(MEANS, steps=4)), r"^stage 'central' costs steps 4, but steps 5 was planned: give"),
+        (Release("means", 3.0), r"^stage 'central' has a float for its price: give a Cost"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said) as error:
+            ledger.pay("central", given)  # type: ignore[arg-type]
+        assert "Cost(" not in str(error.value) and error.value.is_told  # type: ignore[attr-defined]
+    assert not path.exists()
+
+
+def test_a_stage_that_nobody_paid_is_told_with_the_call_that_pays_it(path: Path) -> None:
+    ledger = Ledger(PLAN, path)
+    ledger.pay("central", Release("means", MEANS))
+    said = r"has no entry for finetune, .* or `run` never paid for it by ledger\.pay\('finetune', \.\.\.\)"
+    with pytest.raises(ValueError, match=said):
+        ledger.check_complete()

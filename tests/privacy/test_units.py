@@ -164,3 +164,29 @@ def test_what_is_wrong_with_a_plan_says_what_it_counts() -> None:
     alone = of_sizes([1] * 10)
     with pytest.raises(ValueError, match=r"give 1 to 10, the number of training images$"):
         units.planned(replace(alone, persons_N=None), plan)
+
+
+def test_a_plan_for_another_number_of_units_is_refused() -> None:
+    private = of_sizes([5] * 40)
+    of_images = replace(private, persons_N=None)
+    for n in (100, 201):
+        with pytest.raises(ValueError, match=rf"^the plan is for n = {n}, but there are 200 images: give Plan\.within"):
+            units.check_plan(plan(n), of_images)
+    query = units.priced(Cost(mechanism="sum", noise_multiplier=None, sampling_rate=1.0, steps=1), private)
+    by_images = Plan.within(Budget(delta=1e-4), len(private), "sum", query)
+    with pytest.raises(
+        ValueError, match=r"^the plan is for n = 200, but there are 40 persons: give Plan\.within the n"
+    ):
+        units.check_plan(by_images, private)
+    units.check_plan(plan(200), of_images)
+
+
+def test_a_delta_that_allows_to_publish_somebody_is_refused_whoever_made_the_plan() -> None:
+    private = of_sizes([5] * 40)
+    query = Cost(mechanism="sum", noise_multiplier=20.0, sampling_rate=1.0, steps=1)
+    by_hand = Plan({"sum": query}, delta=1 / 200, accountant="rdp", epsilon_budget=5.0)
+    with pytest.raises(
+        ValueError, match=r"^the plan's delta is 0\.005, but there are 200 private images, and with 1/n"
+    ):
+        units.check_plan(by_hand, replace(private, persons_N=None))
+    units.check_plan(replace(by_hand, delta=1 / 201), replace(private, persons_N=None))

@@ -119,3 +119,15 @@ def test_the_page_begins_with_it() -> None:
     page = render(content(n=2000), digits(20))
     assert page.index("What would help") < page.index("Privacy budget") and f"<b>{BUDGET}.</b>" in page
     assert "What would help" not in render(content(n=20_000, real=0.65), digits(20))
+
+
+def test_released_images_that_are_private_ones_come_first() -> None:
+    (first, *_) = advice(content(released_equal_to_private=3))
+    assert first.what == "Before anything leaves: look at the 3 released images that equal a private one"
+    assert "Blank images" in first.why and "handed on" in first.why
+    assert first.what in render(content(released_equal_to_private=3), digits())
+    assert not any("equal" in one for one in told(released_equal_to_private=0))
+    unjudged = content(released_equal_to_private=1)
+    unjudged["metrics"]["utility_mean"] = None
+    (only,) = advice(unjudged)
+    assert "1 released image that equals a private one" in only.what

@@ -310,12 +310,12 @@ def test_page_says_what_matters() -> None:
 
 
 def test_page_counts_copies_which_no_certificate_does() -> None:
-    copied = replace(report(), metrics={**report().metrics, "private_copies": 1234})
+    copied = replace(report(), metrics={**report().metrics, "copies_among_private": 1234})
     words = "1,234 of the private images are exact copies"
     assert words in render(copied.as_dict(), digits()) and words not in render(report().as_dict(), digits())
-    with pytest.raises(ValueError, match=r"^certificate\.json may not say public_facts\.private_copies"):
+    with pytest.raises(ValueError, match=r"^certificate\.json may not say public_facts\.copies_among_private"):
         told = certificate(privacy(), method="m", name="set", n=9, shape=(8, 8, 1), class_names=["0"])
-        may_leave.check(told | {"public_facts": {"private_copies": 1234}}, ())
+        may_leave.check(told | {"public_facts": {"copies_among_private": 1234}}, ())
 
 
 def test_page_says_how_images_were_read_and_what_that_leaves_to_do() -> None:

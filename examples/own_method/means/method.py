@@ -13,6 +13,7 @@ from raysyn.methods.ends import finish, look
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.synthesis import Drawing, pack, synthesise, unpack
 from raysyn.metrics.utility import EvalConfig
+from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries.central import CentralConfig, central_images
@@ -37,7 +38,7 @@ def prepare(config: Config) -> Prepared:
     query = CentralConfig(count=config.means * dataset.train.classes, sampling_rate=1.0)
     asked = query.cost(dataset.train.classes)
     assert asked is not None
-    plan = Plan.within(config.budget, len(dataset.train), "means", asked)
+    plan = units.planned(dataset.train, lambda n: Plan.within(config.budget, n, "means", asked))
     return Prepared(dataset=dataset, plan=plan, more=replace(query, noise_multiplier=plan.noise("means")))
 
 

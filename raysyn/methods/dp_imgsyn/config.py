@@ -147,7 +147,7 @@ def plan(config: Config, n: int, epsilon: float | None = None) -> Plan:
             f"these or for the teacher, raise it"
         ) from error
     stages = {"teacher": training, "statistics": asked}
-    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=epsilon)
+    return Plan(stages=stages, delta=delta, accountant=accountant, epsilon_budget=epsilon, n=n)
 
 
 def new_teacher(config: Config, private: Images) -> Teacher:

@@ -35,6 +35,7 @@ from raysyn.methods.knowledge_recycling.outlook import check_memory, show_outloo
 from raysyn.methods.knowledge_recycling.report import uncharged
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.releasing import release
+from raysyn.methods.source_told import equal_ones
 from raysyn.methods.synthesis import soft_labels, synthesise
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.release import state_bytes
@@ -114,7 +115,8 @@ def run(setting: Setting) -> Report:
     }  # fmt: skip
     near = attack_by_distances(setting, synthetic, config.distances, train)
     attacks = near | with_records(judged, *near.get("found", ()))
-    report = setting.report(NAME, privacy=privacy, metrics=shown.metrics(results), attacks=attacks)
+    metrics = {**shown.metrics(results), **equal_ones(synthetic, dataset)}
+    report = setting.report(NAME, privacy=privacy, metrics=metrics, attacks=attacks)
     story, sections = shown.story(config, results), [*shown.sections(results), *expose(setting, judged, train)]
     verdict = write_report(folder, report, synthetic=synthetic, done=story, sections=sections)
     setting.end(verdict, folder.where("Release"))

@@ -33,6 +33,7 @@ from raysyn.methods.pigan.measures import parameters
 from raysyn.methods.pigan.outlook import check_memory, show_outlook
 from raysyn.methods.pigan.variants import Variant
 from raysyn.methods.releasing import release
+from raysyn.methods.source_told import equal_ones
 from raysyn.methods.synthesis import synthesise
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
@@ -148,8 +149,10 @@ def run(setting: Setting) -> Report:
     own = shown.attacks(results, present(members), others)
     audit = attack(setting, synthetic, privacy, experiments.weighed(config, members, weights))
     useful, faithful = results["utility"], results["released"]["fidelity"]
+    equal = equal_ones(synthetic, setting.loaded)
     report = setting.report(
-        config.model, privacy=privacy, metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results)},
+        config.model, privacy=privacy,
+        metrics={"utility": useful, "fidelity": faithful, **shown.metrics(results), **equal},
         attacks=with_audit(near | own | {"found": [*own["found"], *near.get("found", ())]}, audit),
     )  # fmt: skip
     verdict = write_report(
