@@ -13,7 +13,8 @@ from raysyn.privacy.account import Account, Asked, Run
 from raysyn.privacy.admission import asked_total, divided_otherwise
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.sketch import Shared
-from raysyn.report.release import ALONE, rounded_up
+from raysyn.report.release import ALONE
+from raysyn.screen.words import rounded_up
 
 LOST = (
     "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "

@@ -14,8 +14,8 @@ from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
 from raysyn.report.card import origin
-from raysyn.report.meaning import rounded_up
 from raysyn.runs.may_leave import units_of
+from raysyn.screen.words import rounded_up
 
 DISCLOSURE = "disclosure.json"
 CURATOR = "whoever ran raysyn, and the machines it ran on"

@@ -14,7 +14,8 @@ from typing import Any
 from raysyn.report import disclosure
 from raysyn.report.card import IMAGES
 from raysyn.report.card import unit as whose
-from raysyn.report.meaning import CAPTION, corners, rounded_up
+from raysyn.report.meaning import CAPTION, corners
+from raysyn.screen.words import rounded_up
 
 PAGE = "certificate.html"
 MOST_NAMES = 12

@@ -7,9 +7,9 @@ from typing import Any
 
 from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, differences, distances, named
-from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.refuted import refuted
 from raysyn.screen.console import duration
+from raysyn.screen.words import rounded_down, rounded_up
 
 NAMES = {
     "cnn": "CNN",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysyn.report.classes import failed
-from raysyn.report.meaning import rounded_up
 from raysyn.report.tables import in_words, percent
+from raysyn.screen.words import rounded_up
 
 FLOOR_WITHOUT_PROMISE = 10.0
 """Epsilon of the floor beside a run that promises nothing."""

@@ -22,7 +22,6 @@ from raysyn.privacy.many import composed
 from raysyn.report import account_told, verify_contents, verify_meaning, verify_network
 from raysyn.report.card import IMAGES
 from raysyn.report.layouts import MANIFEST
-from raysyn.report.meaning import rounded_up
 from raysyn.report.release import (
     ALWAYS,
     CERTIFICATE,
@@ -38,6 +37,7 @@ from raysyn.report.verify_network import NetworkFits
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
 from raysyn.runs.versions import version
+from raysyn.screen.words import rounded_up
 
 OF_A_PROMISE = {*SPENT, "account", "delta_beside", "does_not_cover"}
 """Fields that a certificate has where there is a guarantee, and only there."""

@@ -27,7 +27,6 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness, shadowed
 from raysyn.report.columns import differences
-from raysyn.report.meaning import rounded_up
 from raysyn.report.pictures import _lettering, sample_sheet
 from raysyn.report.release import ALONE, certificate, parquet_bytes, write_release
 from raysyn.report.report import Report, dp_section, main, no_dp_section, write_report
@@ -36,6 +35,7 @@ from raysyn.report.tables import table, table_rows
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console
+from raysyn.screen.words import rounded_up
 
 
 @pytest.fixture

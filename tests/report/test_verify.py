@@ -26,7 +26,7 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_besid
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import account_told, verify_contents, verify_meaning, verify_network
 from raysyn.report import verify as verifying
-from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, rounded_up, told
+from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, told
 from raysyn.report.release import (
     ALWAYS,
     certificate,
@@ -42,6 +42,7 @@ from raysyn.report.verify import main, verify
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.may_leave import network_text
 from raysyn.runs.versions import version
+from raysyn.screen.words import rounded_up
 
 STAGES = {
     "central": Cost(mechanism="means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel"),
