@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from raysyn.screen.words import rounded_up
+
 _LOG_EVERY_S = 10.0
 _LOG_AT_LEAST_EVERY_S = 60.0
 _LOG_FRACTION = 0.1
@@ -126,7 +128,7 @@ class Console:
             # What is cut off would end in dots that not every terminal has.
             table.add_column(heading, justify="right" if number else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(Text(self._legible(_cell(value))) for value in row.values()))
+            table.add_row(*(Text(self._legible(_cell(key, value))) for key, value in row.items()))
         with self._lock:
             self._rich.print(table)
 
@@ -217,7 +219,7 @@ class Console:
 
     def _figure(self, key: str, value: float) -> str:
         if key == "epsilon":
-            return f"{self._epsilon} {value:.4g}"
+            return f"{self._epsilon} {rounded_up(value, 4)}"
         if key in _FIGURES:
             return _FIGURES[key].format(f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
         return f"{key.replace('_', ' ')} {value:.4g}"
@@ -252,7 +254,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _cell(value: Any) -> str:
+def _cell(key: str, value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float) and key.startswith("epsilon"):
+        return rounded_up(value, 4)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

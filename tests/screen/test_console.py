@@ -191,6 +191,16 @@ def test_plan_table_and_sentences_are_taken_literally() -> None:
     assert "None" not in text
 
 
+def test_no_epsilon_is_printed_smaller_than_it_is() -> None:
+    log = Log()
+    console = Console(log)
+    console.plan_table([{"stage": "one", "noise_multiplier": 1.33935, "epsilon_alone": 1.33935}])
+    console.show("finetune", 0, 10, {"epsilon": 1.33935})
+    console.show("finetune", 10, 10, {"epsilon": 1.33935, "loss": 1.33935})
+    assert console._describe(1, 2, {"epsilon": 1.33935, "loss": 1.33935}, 0.0) == "1/2 · ε 1.34 · loss 1.339"
+    assert "1.339 " in log.getvalue() and "1.34 " in log.getvalue(), "noise is not rounded up"
+
+
 def test_ascii_terminal_is_enough() -> None:
     raw = io.BytesIO()
     console = Console(io.TextIOWrapper(raw, encoding="ascii", write_through=True))
