@@ -17,10 +17,12 @@ from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
 from raysyn.runs.account_lines import BEGINS
 from raysyn.screen.console import Console
-from raysyn.screen.words import counted, rounded_down, rounded_up
+from raysyn.screen.words import counted, rounded_down, rounded_up, shortened
 
 MANY = 12
 """Runs from which on what each costs, alone and up to it, is priced on a coarser grid, some percent above."""
+WORDS = 200
+"""Letters of what somebody said in words: the rest is in the account, and in `raysyn.account`."""
 USAGE = "SOURCE or FILE, then --delta NUMBER"
 SURE = "What was released beside the account is not in it, and a run that was never finished stays reserved."
 
@@ -134,12 +136,11 @@ def show(found: dict[str, Any]) -> None:
             console.say(f"Without a guarantee: {more:,}, whose releases would tell more than any epsilon says.")
         for one in found["totals"]:
             why = "" if one["was"] is None else f", before that {one['was']:g}"
-            why += f": {one['reason']}" if one["reason"] else ""
+            why += f": {shortened(one['reason'], WORDS)}" if one["reason"] else ""
             console.say(f"Total of {_minute(one['time'])}: ε {one['total']:g} at δ {rounded_up(one['delta'])}{why}")
         for one in found["passed_by"]:
-            console.say(
-                f"Passed by on {_minute(one['time'])}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}"
-            )
+            by, why = f"{one['passed_by'][:8]}, {one['folder']}", shortened(one["reason"], WORDS)
+            console.say(f"Passed by on {_minute(one['time'])}: {by}, for: {why}")
         for one in found["behind"]:
             console.say(
                 f"WARNING: brought back from an older copy, as {one['behind'][:8]} saw on {_minute(one['time'])}: "
@@ -163,8 +164,9 @@ def _about(row: dict[str, Any]) -> str:
     """What of a run has no room in a table."""
     told = f"{row['run'][:8]}: {_minute(row['time'])}, {row['folder']}"
     if row["chosen_among"]:
-        told += f", chosen among {row['chosen_among']}"
-    return told + (f"; not paid for: {'; '.join(row['looks'])}" if row["looks"] else "")
+        told += f", chosen among {shortened(row['chosen_among'], WORDS)}"
+    looks = "; ".join(shortened(look, WORDS) for look in row["looks"])
+    return told + (f"; not paid for: {looks}" if looks else "")
 
 
 def _earlier(found: dict[str, float | None], sampled: dict[str, int]) -> str:

@@ -124,6 +124,17 @@ def test_no_epsilon_and_no_delta_is_printed_smaller_and_no_room_larger_than_it_i
     assert room(0.3379, 1.0).endswith("about 0.337") and room(12.39, 20.0).endswith("about 12.3")
 
 
+def test_words_of_any_length_are_shortened_on_the_console_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "why " * 200
+    kept(tmp_path / "s", TOTAL | {"reason": long}, run("a", 5.0, chosen_among=long, looks=(long, "short")))
+    assert main(["account", str(tmp_path / "s")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert 3 * 40 < told.count("why") < 3 * 51 and told.count("…") == 3 and "…; short" in told
+    assert accounts.told(str(tmp_path / "s"))["runs"][0]["chosen_among"] == long
+
+
 def test_images_and_persons_are_told_apart(tmp_path: Path) -> None:
     kept(tmp_path / "s", run("a", 5.0), run("b", 6.0, adjacency=ADD_REMOVE_PERSON))
     images, persons = accounts.told(str(tmp_path / "s"))["together"]

@@ -165,7 +165,7 @@ def made_from(config: Config, public: Public | None, network: Classifier) -> Map
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
     choices.append(comparison(MOST_SHARED) if config.query.checkpoint is None else GIVEN)
     return [*choices, *looked_at(config), *declared(config)]
 
