@@ -32,7 +32,7 @@ def page(signed: Mapping[str, Any]) -> str:
     names = signed["public_facts"]["classes"]
     known: dict[str, Any] = {
         "sha256": signed["files"][IMAGES]["sha256"],
-        "data_flow": disclosure.DATA_FLOW,
+        "data_flow": disclosure.DATA_FLOW if promised else disclosure.DATA_FLOW_WITHOUT_PROMISE,
         "public": disclosure.public(signed),
         "choices": disclosure.choices(signed),
         "names": [*names[:MOST_NAMES], *([f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else [])],
