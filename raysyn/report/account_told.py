@@ -14,7 +14,7 @@ from raysyn.privacy.admission import asked_total, divided_otherwise
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.sketch import Shared
 from raysyn.report.release import ALONE
-from raysyn.screen.words import counted, rounded_up
+from raysyn.screen.words import rounded_up, so_many
 
 LOST = (
     "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "
@@ -80,10 +80,10 @@ def so_far(account: Account, run: Run, asked: Asked) -> str:
     if not account.runs:
         return "begins with this run"
     if run.run in account.runs:
-        return f"holds {counted(len(account.runs), 'run')}, this one among them"
+        return f"holds {so_many(len(account.runs), 'run')}, this one among them"
     total = account.total
     delta = run.delta if total is None else total.delta
-    told = [f"holds {counted(len(account.runs), 'run')}"]
+    told = [f"holds {so_many(len(account.runs), 'run')}"]
     if delta is not None and account.private(run.adjacency):
         before = account.together(run.adjacency, delta)
         told.append(f"together ε {rounded_up(before, 4)} at δ {rounded_up(delta)}")
@@ -120,7 +120,7 @@ def recognised(account: Account, run: Run) -> str:
         told.append(_shared(known[one], account.runs[one], min(known.values(), key=lambda each: (each.exact, each.of))))
     reasons = Counter(_untold(account.runs[one], run) for one, share in found.items() if share is None)
     for reason, runs in reasons.items():
-        of = f"of {counted(runs, 'earlier run')}" if known or len(reasons) > 1 else "in an earlier run"
+        of = f"of {so_many(runs, 'earlier run')}" if known or len(reasons) > 1 else "in an earlier run"
         told.append(f"Whether its images were {of} cannot be told: {reason}.")
     if otherwise := next((one for one in account.runs.values() if divided_otherwise(one, run)), None):
         told.append(

@@ -17,7 +17,7 @@ from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
 from raysyn.runs.account_lines import BEGINS
 from raysyn.screen.console import Console
-from raysyn.screen.words import counted, rounded_down, rounded_up, shortened
+from raysyn.screen.words import rounded_down, rounded_up, shortened, so_many
 
 MANY = 12
 """Runs from which on what each costs, alone and up to it, is priced on a coarser grid, some percent above."""
@@ -127,7 +127,7 @@ def show(found: dict[str, Any]) -> None:
         delta = found["delta"]
         at = "" if delta is None else f", ε at δ {rounded_up(delta)}"
         rows = [_cells(row) for row in found["runs"]]
-        console.plan_table(rows, title=f"{found['account']}: {counted(len(rows), 'run')}{at}")
+        console.plan_table(rows, title=f"{found['account']}: {so_many(len(rows), 'run')}{at}")
         for row in found["runs"]:
             console.say(_about(row))
         for one in found["together"]:
@@ -194,13 +194,13 @@ def _figure(value: float | None) -> str:
 
 def _together(one: dict[str, Any], delta: float) -> str:
     text = (
-        f"Together, of {counted(one['runs'], 'run')} for one {one['unit']}, by PRV: ε {rounded_up(one['spent'], 4)} "
+        f"Together, of {so_many(one['runs'], 'run')} for one {one['unit']}, by PRV: ε {rounded_up(one['spent'], 4)} "
         f"spent, {rounded_up(one['with_reserved'], 4)} with what is reserved, at δ {rounded_up(delta)}."
     )
     if one["chosen"]:
         were = "was" if one["chosen"] == 1 else "were"
         text += (
-            f" {counted(one['chosen'], 'run')} of them {were} chosen by looking at others: the sum is proved for "
+            f" {so_many(one['chosen'], 'run')} of them {were} chosen by looking at others: the sum is proved for "
             "methods and epsilons that were settled beforehand."
         )
     if one["total"] is None:

@@ -16,7 +16,7 @@ from typing import Any
 from raysyn.data.names import CONTROL
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.runs.may_leave import FOLDERS
-from raysyn.screen.words import counted
+from raysyn.screen.words import so_many
 
 CARD = "README.md"
 IMAGES = "synthetic.parquet"
@@ -160,7 +160,7 @@ def _body(signed: Mapping[str, Any], told: Described) -> str:
         f"# {in_markdown(told.name)}",
         f"**{signed['statement']}**",
         f"{told.count:,} synthetic images, {width} x {height}, {colours}, of "
-        f"{counted(len(told.class_names), 'class')}: {', '.join(names)}{more}. {origin(signed, in_markdown)}",
+        f"{so_many(len(told.class_names), 'class')}: {', '.join(names)}{more}. {origin(signed, in_markdown)}",
         "![A row of images per class](samples.png)",
         "## What is promised",
         _promise(signed),

@@ -15,7 +15,7 @@ from typing import Any
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
 from raysyn.report.card import origin
 from raysyn.runs.may_leave import units_of
-from raysyn.screen.words import counted, rounded_up
+from raysyn.screen.words import rounded_up, so_many
 
 DISCLOSURE = "disclosure.json"
 CURATOR = "whoever ran raysyn, and the machines it ran on"
@@ -145,7 +145,7 @@ def public(signed: Mapping[str, Any]) -> list[str]:
 
 
 def _there_are(count: int, what: str) -> str:
-    return f"there {'is' if count == 1 else 'are'} {counted(count, what)}"
+    return f"there {'is' if count == 1 else 'are'} {so_many(count, what)}"
 
 
 def mechanisms(signed: Mapping[str, Any]) -> list[str]:

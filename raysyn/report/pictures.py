@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from raysyn.data.images import Images
-from raysyn.screen.words import counted, shortened
+from raysyn.screen.words import shortened, so_many
 
 FRAME = (128, 136, 148, 255)
 COLUMNS, ROWS = 12, 25
@@ -137,6 +137,6 @@ def sample_sheet(images: Images, columns: int = COLUMNS, most_rows: int = ROWS) 
         picture = Image.fromarray(strip)
         sheet.paste(picture, (indent, top), picture)
     if sized.below:
-        told = f"and {counted(len(images.class_names) - sized.rows, 'more class')}"
+        told = f"and {so_many(len(images.class_names) - sized.rows, 'more class')}"
         draw.text((indent, sheet.height - 12), told, fill="#333333", font=font, anchor="lm")
     return sheet

@@ -26,7 +26,7 @@ def _rounded(value: float, digits: int, how: str) -> str:
     return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")
 
 
-def counted(number: int, what: str) -> str:
+def so_many(number: int, what: str) -> str:
     """`1 class`, `2 classes`, `1,000 runs`."""
     return f"{number:,} {plural(number, what)}"
 
@@ -36,6 +36,11 @@ def plural(number: int, what: str) -> str:
     if number == 1:
         return what
     return f"{what}es" if what.endswith("s") else f"{what}s"
+
+
+def of_each(number: int, what: str) -> str:
+    """`each of the 3 classes`, `the one class`."""
+    return f"the one {what}" if number == 1 else f"each of the {so_many(number, what)}"
 
 
 def shortened(name: str, most: int = LONG) -> str:
