@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -26,6 +27,8 @@ _HEADINGS = {
     "sampling_rate": "sampling rate",
     "epsilon_alone": "epsilon alone",
 }
+_SHORT = {"noise_multiplier": "noise", "sampling_rate": "rate", "epsilon_alone": "ε alone"}
+"""The same, where there is little room."""
 _FIGURES = {"examples_per_s": "{} images/s", "nodes": "{} nodes", "starting": "{} starting", "waiting": "{} waiting",
             "again": "{} tried again"}  # fmt: skip
 """How a figure of progress reads; others are named before their value."""
@@ -119,17 +122,33 @@ class Console:
                 self._told_below, self._below = now, fresh
 
     def plan_table(self, rows: Sequence[Mapping[str, Any]], title: str = "Plan", caption: str = "") -> None:
-        """The rows of a plan (or any list of equal dicts) as a table, with a caption for the totals."""
+        """The rows of a plan (or any list of equal dicts) as a table, with a caption for the totals; as lines where a
+        terminal is too narrow for words and figures to stay whole in columns."""
         title, caption = self._legible(title), self._legible(caption)
-        table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
-        for key in rows[0] if rows else ():
-            number = any(isinstance(row[key], int | float) for row in rows)
-            heading = Text(self._legible(_HEADINGS.get(key, key)))
-            # What is cut off would end in dots that not every terminal has.
-            table.add_column(heading, justify="right" if number else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(self._legible(_cell(key, value))) for key, value in row.items()))
+        cells = [[self._legible(_cell(key, value)) for key, value in row.items()] for row in rows]
+        keys = list(rows[0]) if rows else []
+        numbers = [any(isinstance(row[key], int | float) for row in rows) for key in keys]
+        room = self._rich.width - 3 * len(keys) - 1  # but for its frame
+        for names in (_HEADINGS, _SHORT):
+            heads = [self._legible(names.get(key, key)) for key in keys]
+            columns = list(zip(heads, *cells, strict=True))
+            if (widths := _widths(columns, room)) is not None:
+                break
+        longest = max((_longest_word(cell) for column in columns for cell in column), default=0)
         with self._lock:
+            if widths is None and longest < self._rich.width:
+                self._rich.print(Text(title, "italic"))
+                for row in cells:
+                    told = ", ".join(f"{head} {cell}" for head, cell in zip(heads, row, strict=True))
+                    self._rich.print(Padding(Text(told), (0, 0, 0, 2)))
+                self._rich.print(Text(caption, "dim"), end="\n" * bool(caption))
+                return
+            table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
+            for head, number, width in zip(heads, numbers, widths or [None] * len(heads), strict=True):
+                # What is cut off would end in dots that not every terminal has.
+                table.add_column(Text(head), justify="right" if number else "left", overflow="fold", width=width)
+            for row in cells:
+                table.add_row(*map(Text, row))
             self._rich.print(table)
 
     def close(self) -> None:
@@ -252,6 +271,25 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _longest_word(cell: str) -> int:
+    return max(map(cell_len, cell.split()), default=1)
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """How wide each column is where together they have so much room; None where a word would have to be broken."""
+    least = [max(map(_longest_word, column)) for column in columns]
+    widest = [max(map(cell_len, column)) for column in columns]
+    if (left := room - sum(least)) < 0:
+        return None
+    found = list(least)
+    # Who lacks little gets all of it, and those who lack much what is left.
+    order = sorted(range(len(columns)), key=lambda at: widest[at] - least[at])
+    for done, at in enumerate(order):
+        more = min(widest[at] - least[at], left // (len(order) - done))
+        found[at], left = found[at] + more, left - more
+    return found
 
 
 def _cell(key: str, value: Any) -> str:

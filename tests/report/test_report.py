@@ -380,6 +380,26 @@ def test_names_of_any_language_are_written_or_numbered() -> None:
     assert sample_sheet(images).size[0] > 0
 
 
+def test_a_name_that_a_font_lacks_in_part_keeps_its_number_and_the_rest() -> None:
+    names = ("良性 (benign)", "a良b良性c", "良-性", "größe", "x" * 203, "b")
+    _, written = _lettering(names)
+    assert written == ["0: … (benign)", "1: a … b … c", "class 2", "größe", "x" * 23 + "…", "b"]
+    images = Images(np.zeros((6, 8, 8, 1), np.uint8), np.arange(6), names)
+    assert sample_sheet(images).size[0] < 1000
+
+
+def test_long_names_and_narrow_pages_break_no_report() -> None:
+    made = report().as_dict()
+    made["dataset"]["classes"] = ["x" * 203]
+    one = Images(digits(20).images_NHWC, np.zeros(20, np.int64), ("x" * 203,))
+    page = render(made, one)
+    assert " in 1 class." in page and "1 classes" not in page
+    for chart in re.finditer(r'<svg |<img class="chart"', page):
+        assert page[: chart.start()].endswith('<div class="scroll">'), "letters of a chart would shrink with it"
+    assert "td:first-child { max-width: 18rem; overflow-wrap: anywhere; }" in page
+    assert page.count("<div") == page.count("</div>")
+
+
 def test_sample_sheet_fits_any_shape() -> None:
     assert sample_sheet(digits()).size[0] > 12 * digits().shape[1]
     assert sample_sheet(colour()).mode == "RGB"
