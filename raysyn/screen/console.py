@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-from rich.cells import cell_len
 from rich.console import Console as RichConsole
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from raysyn.screen.widths import longest_word, widths_of
 from raysyn.screen.words import rounded_up
 
 _LOG_EVERY_S = 10.0
@@ -128,13 +128,13 @@ class Console:
         cells = [[self._legible(_cell(key, value)) for key, value in row.items()] for row in rows]
         keys = list(rows[0]) if rows else []
         numbers = [any(isinstance(row[key], int | float) for row in rows) for key in keys]
-        room = self._rich.width - 3 * len(keys) - 1  # but for its frame
+        room = self._rich.width - 3 * len(keys) - 1  # but for the frame
         for names in (_HEADINGS, _SHORT):
             heads = [self._legible(names.get(key, key)) for key in keys]
             columns = list(zip(heads, *cells, strict=True))
-            if (widths := _widths(columns, room)) is not None:
+            if (widths := widths_of(columns, room)) is not None:
                 break
-        longest = max((_longest_word(cell) for column in columns for cell in column), default=0)
+        longest = max((longest_word(cell) for column in columns for cell in column), default=0)
         with self._lock:
             if widths is None and longest < self._rich.width:
                 self._rich.print(Text(title, "italic"))
@@ -144,7 +144,8 @@ class Console:
                 self._rich.print(Text(caption, "dim"), end="\n" * bool(caption))
                 return
             table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
-            for head, number, width in zip(heads, numbers, widths or [None] * len(heads), strict=True):
+            for at, (head, number) in enumerate(zip(heads, numbers, strict=True)):
+                width = None if widths is None else widths[at]
                 # What is cut off would end in dots that not every terminal has.
                 table.add_column(Text(head), justify="right" if number else "left", overflow="fold", width=width)
             for row in cells:
@@ -271,25 +272,6 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _longest_word(cell: str) -> int:
-    return max(map(cell_len, cell.split()), default=1)
-
-
-def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
-    """How wide each column is where together they have so much room; None where a word would have to be broken."""
-    least = [max(map(_longest_word, column)) for column in columns]
-    widest = [max(map(cell_len, column)) for column in columns]
-    if (left := room - sum(least)) < 0:
-        return None
-    found = list(least)
-    # Who lacks little gets all of it, and those who lack much what is left.
-    order = sorted(range(len(columns)), key=lambda at: widest[at] - least[at])
-    for done, at in enumerate(order):
-        more = min(widest[at] - least[at], left // (len(order) - done))
-        found[at], left = found[at] + more, left - more
-    return found
 
 
 def _cell(key: str, value: Any) -> str:
