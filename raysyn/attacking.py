@@ -35,6 +35,7 @@ from raysyn.screen.console import Console, duration
 from raysyn.screen.flags import assigned
 from raysyn.screen.help import briefly_told
 from raysyn.screen.text import filled
+from raysyn.screen.words import rounded_up
 
 STAGE, FOLDER = "shadow-runs", "shadow_runs"
 LOOK = "whole runs on random halves of the images, to attack this one by (nothing of them leaves)"
@@ -182,7 +183,7 @@ def _check_out(out: str) -> None:
 
 def _say_what(console: Console, one: Attacked, runs: int) -> None:
     n, took = one.dataset.train.units, sum(stage["wall_s"] for stage in one.report["timings"].values())
-    promise = f", each with ε {one.report['privacy']['epsilon']:.4g}" if one.delta is not None else ""
+    promise = f", each with ε {rounded_up(one.report['privacy']['epsilon'], 4)}" if one.delta is not None else ""
     console.say(
         f"{runs} runs of {one.about['method']} {one.about['preset']} on random halves of {n:,} "
         f"{'images' if one.dataset.train.persons_N is None else 'persons'}{promise}. The run itself took "
@@ -265,7 +266,7 @@ def _exposed(one: Attacked, each: Mapping[str, np.ndarray]) -> dict[str, list[An
 def rows(records: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> list[dict[str, str]]:
     """The console's table."""
     privacy = report["privacy"]
-    claimed = f"{privacy['epsilon']:.4g}" if privacy["guarantee"] == "dp" else "none"
+    claimed = rounded_up(privacy["epsilon"], 4) if privacy["guarantee"] == "dp" else "none"
     useful = (report["metrics"].get("utility_mean") or {}).get("accuracy")
     return [
         {

@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "metrics": {"data", "compute", "models", "train"},
     "audits": {"attacks", "privacy", "data", "compute", "train"},
     "runs": {"privacy"},
-    "report": {"privacy", "runs", "data", "screen.console"},
+    "report": {"privacy", "runs", "data", "screen.console", "screen.words"},
     "methods": {
         "data",
         "compute",
@@ -36,6 +36,7 @@ ARROWS: dict[str, set[str]] = {
         "screen.console",
         "screen.ended",
         "screen.trackers",
+        "screen.words",
     },
     "on_ray": {"compute", STORAGE},
     "door": {"methods", "audits", "on_ray", "screen", "runs", "report", "compute", "data", "attacks", "train.samplers"}

@@ -295,6 +295,10 @@ def honest(left: Left) -> set[str]:
         for check in checks:
             if callable(check):
                 check(left)
+    if len(left.report["metrics"].get("utility") or ()) < 2:
+        # Which is best is said of several alone.
+        assert BEST_IS_UNCHARGED not in met
+        met.add(BEST_IS_UNCHARGED)
     return met
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 CONTROL = ("Cc", "Zl", "Zp")
 """Unicode's categories of line breaks, tabs and other control characters."""
+TURNS = {*map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
+"""Invisible characters after which what follows is shown in another order, whatever it is written into."""
 AT_MOST = 12
 """Names of columns in a message."""
 NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]*)?")
@@ -65,11 +67,14 @@ def _fault(text: str) -> str | None:
         return "is not UTF-8 and cannot be written into the release"
     if any(unicodedata.category(one) in CONTROL for one in text):
         return "holds a line break or another control character and cannot be written into the release"
+    if turns := [one for one in text if one in TURNS]:
+        return f"holds U+{ord(turns[0]):04X}, an invisible character that turns around what is written after it"
     return None
 
 
 def _shown(text: str) -> str:
-    return "".join(repr(one)[1:-1] if unicodedata.category(one) in CONTROL else one for one in legible(text))
+    hidden = (one for one in legible(text) if unicodedata.category(one) in CONTROL or one in TURNS)
+    return legible(text).translate({ord(one): repr(one)[1:-1] for one in hidden})
 
 
 def check_class_names(place: str, names: Sequence[str], *, once: bool = True) -> None:

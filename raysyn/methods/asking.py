@@ -14,6 +14,7 @@ from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.moments import MEANS, SPREAD, MomentsConfig
+from raysyn.screen.words import of_each, so_many
 
 Paid = Callable[[str, Callable[[], Release[Floats]]], Floats]
 """paid(stage, question): the answer of a question, once it is paid for as this stage of the plan."""
@@ -49,7 +50,7 @@ def of_each_class(config: MomentsConfig, plan: Plan, private: Images) -> bool:
 def ask_in_stages(setting: PrivateSetting, config: MomentsConfig) -> ClassGaussians:
     """`ask` as stages of a run: each answer is paid for, stored, and never asked for again."""
     private, ledger = setting.dataset.train, setting.ledger
-    said = {MEANS: f"{private.classes} noisy class means"}
+    said = {MEANS: so_many(private.classes, "noisy class mean")}
     if SPREAD in setting.plan.stages:
         said[SPREAD] = f"how images differ from them, for {_whose(config, setting.plan, private)}"
 
@@ -66,7 +67,7 @@ def ask_in_stages(setting: PrivateSetting, config: MomentsConfig) -> ClassGaussi
 
 def story(config: MomentsConfig, plan: Plan, private: Images) -> list[str]:
     """One plain sentence per question, for the report."""
-    told = [f"Asked for the noisy mean of each of the {private.classes} classes."]
+    told = [f"Asked for the noisy mean of {of_each(private.classes, 'class')}."]
     if SPREAD in plan.stages:
         told.append(f"Asked how images differ from the mean of their class, for {_whose(config, plan, private)}.")
     return told

@@ -25,10 +25,10 @@ from raysyn.methods.common import Setting
 from raysyn.methods.weighing import Weighed
 from raysyn.metrics.utility import subset
 from raysyn.privacy import units
-from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.report import Section
 from raysyn.runs.storage import write_atomically
 from raysyn.screen.ended import Ended
+from raysyn.screen.words import rounded_down, rounded_up
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 from raysyn.train.near import Look, flat
 

@@ -33,6 +33,7 @@ from raysyn.runs.ownership import forget, make_private
 from raysyn.runs.storage import local_folder, under
 from raysyn.screen.console import Console
 from raysyn.screen.trackers import Kind
+from raysyn.screen.words import rounded_up, shortened
 
 
 class Asked(Protocol):
@@ -139,7 +140,7 @@ class PrivateSetting(Setting):
     def spent(self) -> str:
         """The epsilon of what was paid for by now, and whether more is to come."""
         left = set(self.plan.stages) - {entry["stage"] for entry in self.ledger.entries()}
-        return f"ε {self.ledger.epsilon():.4g} {'so far' if left else 'spent in all'}"
+        return f"ε {rounded_up(self.ledger.epsilon(), 4)} {'so far' if left else 'spent in all'}"
 
 
 def plain_name(stage: str) -> str:
@@ -182,24 +183,23 @@ def _timed(folder: RunFolder, stage: str) -> tuple[float, bool] | None:
 def say_empty(console: Console, dataset: Dataset) -> None:
     """Which declared classes have no training image; on the console and in the report alone, which stay inside."""
     if names := dataset.empty_classes():
-        shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+        shown = ", ".join(map(shortened, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         console.say(f"Without a training image: {shown}. Synthetic images of such a class show nothing of it.")
 
 
 def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
     """The plan as a table: what each touch of the private images will cost, before the first one."""
     spent = plan.priced()
-    composed = f"together ε {spent.epsilon:.4g} of {plan.epsilon_budget:g} by {spent.by.upper()}"
-    if spent.by != plan.accountant:
-        composed += f", here smaller than {plan.accountant.upper()}'s"
+    smaller = "" if spent.by == plan.accountant else f", here smaller than {plan.accountant.upper()}'s"
+    composed = f"together ε {rounded_up(spent.epsilon, 4)} of {plan.epsilon_budget:g} by {spent.by.upper()}{smaller}"
     other = "rdp" if plan.accountant == "prv" else "prv"
     limits = attack_limits(list(plan.stages.values()))
     (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
     console.plan_table(
         plan.rows(),
         title=f"Plan for {dataset.name}: {units.told(dataset.train)}",
-        caption=f"{composed} (by {other.upper()} {plan.epsilon(other):.4g}), δ {plan.delta:.3g}, {adjacency}; "
-        f"{delta_beside(plan.delta, dataset.train.units, unit_of(adjacency))}. {limits['sentence']}",
+        caption=f"{composed} (by {other.upper()} {rounded_up(plan.epsilon(other), 4)}), δ {rounded_up(plan.delta)}, "
+        f"{adjacency}; {delta_beside(plan.delta, dataset.train.units, unit_of(adjacency))}. {limits['sentence']}",
     )
 
 

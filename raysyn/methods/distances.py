@@ -13,9 +13,9 @@ from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.privacy import units
 from raysyn.report.attackers import CLOSEST
-from raysyn.report.meaning import rounded_down
 from raysyn.report.pictures import pairs_sheet, png_bytes
 from raysyn.runs.storage import write_atomically
+from raysyn.screen.words import rounded_down
 
 STAGE = "distances"
 

@@ -30,6 +30,7 @@ from raysyn.privacy.queries import embedding
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.embedding import BLOCK, EMBEDDING, EmbeddingConfig, embedding_sums, sensitivity
 from raysyn.privacy.queries.noise import Floats
+from raysyn.screen.words import so_many
 from raysyn.train.embedding import Fourier, MatchConfig
 from raysyn.train.memory import Need
 from raysyn.train.outlook import seconds
@@ -71,7 +72,7 @@ def ask(setting: PrivateSetting, asked: Embedded) -> tuple[Floats, nn.Module]:
         return torch.from_numpy(setting.ledger.pay(EMBEDDING, question(Stream(folder.secret, EMBEDDING))))
 
     answer_KF: Floats = folder.stage(EMBEDDING, paid).numpy()
-    setting.console.stage(EMBEDDING, f"{of.size:,} features of {private.classes} classes, {setting.spent()}")
+    setting.console.stage(EMBEDDING, f"{of.size:,} features of {so_many(private.classes, 'class')}, {setting.spent()}")
     return answer_KF, generated(of)
 
 

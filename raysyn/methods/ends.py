@@ -41,7 +41,7 @@ def look(
 
 def uncharged(config: Any) -> list[str]:
     """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
     return [*choices, *looked_at(config), *declared(config)]
 
 

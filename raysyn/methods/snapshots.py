@@ -20,9 +20,9 @@ from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.denoising import Denoising
 from raysyn.methods.outlook import Stage, units
 from raysyn.privacy.sgd import at
-from raysyn.report.meaning import rounded_up
 from raysyn.report.pictures import mosaic, png_uri
 from raysyn.report.section import Section
+from raysyn.screen.words import rounded_up
 from raysyn.train.samplers import SamplerConfig, generate, network_calls
 
 STAGE = "snapshots"

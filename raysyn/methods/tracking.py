@@ -13,6 +13,7 @@ from raysyn.runs.storage import local_folder, without_password
 from raysyn.screen import trackers
 from raysyn.screen.console import Console
 from raysyn.screen.trackers import Kind, Show, tracked
+from raysyn.screen.words import rounded_up
 
 
 def check(kind: Kind, out: str) -> None:
@@ -47,9 +48,13 @@ def facts(method: str, preset: str, plan: Plan | None) -> dict[str, str]:
     if plan is None:
         return about | {"guarantee": "none"}
     spent = plan.priced()
-    about |= {"epsilon": f"{spent.epsilon:.4g}", "epsilon_budget": f"{plan.epsilon_budget:g}"}
-    about |= {"delta": f"{plan.delta:.3g}", "accountant": spent.by}
+    about |= {"epsilon": rounded_up(spent.epsilon, 4), "epsilon_budget": f"{plan.epsilon_budget:g}"}
+    about |= {"delta": rounded_up(plan.delta), "accountant": spent.by}
     for row in plan.rows():
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float)}
-        about |= {f"{row['stage']}.{name}": f"{value:.6g}" for name, value in numbers.items()}
+        about |= {f"{row['stage']}.{name}": _figure(name, value) for name, value in numbers.items()}
     return about
+
+
+def _figure(name: str, value: float) -> str:
+    return rounded_up(value, 6) if name.startswith("epsilon") else f"{value:.6g}"

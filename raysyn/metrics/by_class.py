@@ -17,6 +17,9 @@ Z = 1.959964
 """Standard deviations of a normal distribution around its mean that hold 95 % of it."""
 MOST_CONFUSED = 20
 """Classes up to which confusion is told cell by cell."""
+NEAR = 0.1
+"""How far beyond one in so many classes an interval may reach that still shows guessing: so far at most, and no further
+than twice that share."""
 COMMON = 10
 """Mistakes that are named, the most frequent first."""
 Whose = NDArray[np.int64] | None
@@ -32,10 +35,10 @@ def by_class(
 
     Returns lists in the order of the classes, None for one without a test image: {test_images, accuracy, accuracy_low,
     accuracy_high and accuracy_<source> of the others}, where accuracy is the share of a class's test images that are
-    called so, a mean over classifiers; `failed`: [{class, index, why, real_too}] with `why` a list of `chance` (no more
-    than one in so many classes), `few` (more, but the interval reaches that) and `floor` (worse than from the floor's
-    images, image by image), and whether what learned from real images reaches no more than chance there either (None
-    where nothing did); `mistakes`:
+    called so, a mean over classifiers; `failed`: [{class, index, why, real_too}] with `why` a list of `chance` (the
+    interval holds guessing, one in so many classes, and little beyond), `few` (it holds that, and much more) and
+    `floor` (worse than from the floor's images, image by image), and whether what learned from real images is at chance
+    there too (None where nothing did); `mistakes`:
     [{class, taken_for, share}], the most frequent; `confusion`: by source, how often an image of the row's class was
     called the column's, all classifiers together, left out for more than MOST_CONFUSED classes.
     """
@@ -58,7 +61,7 @@ def by_class(
             "class": class_names[label],
             "index": label,
             "why": why,
-            "real_too": _guessed(right.get("real"), some, classes),
+            "real_too": _guesses(right["real"][some], classes, whose[label]) if "real" in right else None,
         }
         for label, some in enumerate(of_class)
         if (why := _failures(right, some, classes, limits[label], whose[label]))
@@ -80,17 +83,22 @@ def _failures(
 ) -> list[str]:  # fmt: skip
     if within is None:
         return []
-    why = ["chance"] if _guessed(right["synthetic"], some, classes) else ["few"] if within[0] <= 1 / classes else []
+    why = [] if within[0] > 1 / classes else ["chance"] if within[1] <= _at_chance(classes) else ["few"]
     if "floor" in right and difference(right["synthetic"][some], right["floor"][some], whose_N)["high"] < 0:
         why.append("floor")
     return why
 
 
-def _guessed(right_N: NDArray[np.float64] | None, some: NDArray[np.int64], classes: int) -> bool | None:
-    """Whether no more of these test images are named rightly than by guessing; None where nothing is known of them."""
-    if right_N is None or not len(some):
-        return None
-    return float(right_N[some].mean()) <= 1 / classes
+def _guesses(right_N: NDArray[np.float64], classes: int, whose_N: Whose) -> bool:
+    """Whether these test images, of which there are some, show that they are guessed."""
+    low, high = share_of(right_N, whose_N)
+    return low <= 1 / classes and high <= _at_chance(classes)
+
+
+def _at_chance(classes: int) -> float:
+    """Share of a class up to which it is called guessed. What lies beyond it is not excluded by test images whose
+    interval reaches there, however few of them were named rightly."""
+    return min(2 / classes, 1 / classes + NEAR)
 
 
 def confusion(said_CN: NDArray[np.int64], labels_N: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

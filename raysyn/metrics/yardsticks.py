@@ -12,9 +12,10 @@ from raysyn.data.images import Images
 from raysyn.metrics.by_class import by_class, difference, share_of
 
 BEST_IS_UNCHARGED = (
-    "metrics.utility.best: the classifier is picked by its accuracy on the real test set, "
-    "as the best-of-several numbers of papers are; quote the mean beside it"
+    "of several classifiers the curator's report, which stays inside, names the best by its accuracy on real test "
+    "images, as papers do; nothing that is released was chosen by it"
 )
+"""Of two or more."""
 FIELDS = {"synthetic": "accuracy", "real": "accuracy_real_data", "floor": "accuracy_floor"}
 """What a classifier is trained on, and its accuracy's name in the report."""
 Judged = Mapping[str, Any]
@@ -76,7 +77,8 @@ def guessing(test: Images) -> dict[str, float]:
 
 def summary(result: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """`mean` and `best` over classifiers: of {accuracy, accuracy_real_data, accuracy_floor} those that all have. `best`
-    also names the classifiers and says that it is an uncharged choice (papers often print it as the accuracy)."""
+    also names the classifiers and, of several, says that it is an uncharged choice (papers often print it as the
+    accuracy)."""
     mean: dict[str, Any] = {}
     best: dict[str, Any] = {}
     for field in FIELDS.values():
@@ -86,4 +88,5 @@ def summary(result: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         winner = max(result, key=lambda name: result[name][field])
         best[field] = result[winner][field]
         best["classifier" + field.removeprefix("accuracy")] = winner
-    return {"mean": mean, "best": best | {"uncharged_choice": BEST_IS_UNCHARGED}}
+    picked = {"uncharged_choice": BEST_IS_UNCHARGED} if len(result) > 1 else {}
+    return {"mean": mean, "best": best | picked}

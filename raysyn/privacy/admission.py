@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -225,5 +226,8 @@ def _no_room(account: Account, run: Run, total: Total) -> str | None:
 
 def room(left: float, total: float) -> str:
     """What of a total is left, in words. What rounding leaves of one that is spent is nothing: as noise adds up by its
-    squares, a 20,000th of a total still has room for a hundredth of it."""
-    return NOTHING if left < total / 100 else f"there is room for about {left:.3g}"
+    squares, a 20,000th of a total still has room for a hundredth of it. Rounded down: what is named fits."""
+    if left < total / 100:
+        return NOTHING
+    half_a_digit = 5e-3 * 10.0 ** math.floor(math.log10(left))
+    return f"there is room for about {left - half_a_digit:.3g}"

@@ -13,7 +13,8 @@ from raysyn.privacy.account import Account, Asked, Run
 from raysyn.privacy.admission import asked_total, divided_otherwise
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.sketch import Shared
-from raysyn.report.release import ALONE, rounded_up
+from raysyn.report.release import ALONE
+from raysyn.screen.words import rounded_up, so_many
 
 LOST = (
     "This certificate covers this run alone: the account of what else was made of these images, whose epsilons and "
@@ -79,15 +80,16 @@ def so_far(account: Account, run: Run, asked: Asked) -> str:
     if not account.runs:
         return "begins with this run"
     if run.run in account.runs:
-        return f"holds {_count(len(account.runs), 'run')}, this one among them"
+        return f"holds {so_many(len(account.runs), 'run')}, this one among them"
     total = account.total
     delta = run.delta if total is None else total.delta
-    told = [f"holds {_count(len(account.runs), 'run')}"]
+    told = [f"holds {so_many(len(account.runs), 'run')}"]
     if delta is not None and account.private(run.adjacency):
         before = account.together(run.adjacency, delta)
-        told.append(f"together ε {before:.4g} at δ {delta:.3g}")
+        told.append(f"together ε {rounded_up(before, 4)} at δ {rounded_up(delta)}")
         if run.reserved:
-            told.append(f"{account.together(run.adjacency, delta, *run.reserved.values()):.4g} with this one")
+            after = account.together(run.adjacency, delta, *run.reserved.values())
+            told.append(f"{rounded_up(after, 4)} with this one")
     new = asked_total(account, run, asked)
     if total is not None:
         told.append(f"of a total of {total.total:g}{'' if new is None else f', which becomes {new.total:g} with it'}")
@@ -118,7 +120,7 @@ def recognised(account: Account, run: Run) -> str:
         told.append(_shared(known[one], account.runs[one], min(known.values(), key=lambda each: (each.exact, each.of))))
     reasons = Counter(_untold(account.runs[one], run) for one, share in found.items() if share is None)
     for reason, runs in reasons.items():
-        of = f"of {_count(runs, 'earlier run')}" if known or len(reasons) > 1 else "in an earlier run"
+        of = f"of {so_many(runs, 'earlier run')}" if known or len(reasons) > 1 else "in an earlier run"
         told.append(f"Whether its images were {of} cannot be told: {reason}.")
     if otherwise := next((one for one in account.runs.values() if divided_otherwise(one, run)), None):
         told.append(
@@ -144,7 +146,3 @@ def _about(share: float) -> str:
 
 def _untold(earlier: Run, run: Run) -> str:
     return "they were read in another size" if earlier.shape != run.shape else "there are too many more or fewer"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -17,9 +17,12 @@ from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
 from raysyn.runs.account_lines import BEGINS
 from raysyn.screen.console import Console
+from raysyn.screen.words import rounded_down, rounded_up, shortened, so_many
 
 MANY = 12
 """Runs from which on what each costs, alone and up to it, is priced on a coarser grid, some percent above."""
+WORDS = 200
+"""Letters of what somebody said in words: the rest is in the account, and in `raysyn.account`."""
 USAGE = "SOURCE or FILE, then --delta NUMBER"
 SURE = "What was released beside the account is not in it, and a run that was never finished stays reserved."
 
@@ -122,9 +125,9 @@ def show(found: dict[str, Any]) -> None:
     """The same as a table and sentences."""
     with Console() as console:
         delta = found["delta"]
-        at = "" if delta is None else f", ε at δ {delta:.3g}"
+        at = "" if delta is None else f", ε at δ {rounded_up(delta)}"
         rows = [_cells(row) for row in found["runs"]]
-        console.plan_table(rows, title=f"{found['account']}: {_runs(len(rows))}{at}")
+        console.plan_table(rows, title=f"{found['account']}: {so_many(len(rows), 'run')}{at}")
         for row in found["runs"]:
             console.say(_about(row))
         for one in found["together"]:
@@ -133,12 +136,11 @@ def show(found: dict[str, Any]) -> None:
             console.say(f"Without a guarantee: {more:,}, whose releases would tell more than any epsilon says.")
         for one in found["totals"]:
             why = "" if one["was"] is None else f", before that {one['was']:g}"
-            why += f": {one['reason']}" if one["reason"] else ""
-            console.say(f"Total of {_minute(one['time'])}: ε {one['total']:g} at δ {one['delta']:.3g}{why}")
+            why += f": {shortened(one['reason'], WORDS)}" if one["reason"] else ""
+            console.say(f"Total of {_minute(one['time'])}: ε {one['total']:g} at δ {rounded_up(one['delta'])}{why}")
         for one in found["passed_by"]:
-            console.say(
-                f"Passed by on {_minute(one['time'])}: {one['passed_by'][:8]}, {one['folder']}, for: {one['reason']}"
-            )
+            by, why = f"{one['passed_by'][:8]}, {one['folder']}", shortened(one["reason"], WORDS)
+            console.say(f"Passed by on {_minute(one['time'])}: {by}, for: {why}")
         for one in found["behind"]:
             console.say(
                 f"WARNING: brought back from an older copy, as {one['behind'][:8]} saw on {_minute(one['time'])}: "
@@ -162,8 +164,9 @@ def _about(row: dict[str, Any]) -> str:
     """What of a run has no room in a table."""
     told = f"{row['run'][:8]}: {_minute(row['time'])}, {row['folder']}"
     if row["chosen_among"]:
-        told += f", chosen among {row['chosen_among']}"
-    return told + (f"; not paid for: {'; '.join(row['looks'])}" if row["looks"] else "")
+        told += f", chosen among {shortened(row['chosen_among'], WORDS)}"
+    looks = "; ".join(shortened(look, WORDS) for look in row["looks"])
+    return told + (f"; not paid for: {looks}" if looks else "")
 
 
 def _earlier(found: dict[str, float | None], sampled: dict[str, int]) -> str:
@@ -185,28 +188,24 @@ def _minute(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count:,} runs"
-
-
 def _figure(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.4g}"
+    return MISSING if value is None else rounded_up(value, 4)
 
 
 def _together(one: dict[str, Any], delta: float) -> str:
     text = (
-        f"Together, of {_runs(one['runs'])} for one {one['unit']}, by PRV: ε {one['spent']:.4g} spent, "
-        f"{one['with_reserved']:.4g} with what is reserved, at δ {delta:.3g}."
+        f"Together, of {so_many(one['runs'], 'run')} for one {one['unit']}, by PRV: ε {rounded_up(one['spent'], 4)} "
+        f"spent, {rounded_up(one['with_reserved'], 4)} with what is reserved, at δ {rounded_up(delta)}."
     )
     if one["chosen"]:
         were = "was" if one["chosen"] == 1 else "were"
         text += (
-            f" {_runs(one['chosen'])} of them {were} chosen by looking at others: the sum is proved for methods and "
-            "epsilons that were settled beforehand."
+            f" {so_many(one['chosen'], 'run')} of them {were} chosen by looking at others: the sum is proved for "
+            "methods and epsilons that were settled beforehand."
         )
     if one["total"] is None:
         return text
-    left = f"there is room for a run of about ε {one['left']:.3g}"
+    left = f"there is room for a run of about ε {rounded_down(one['left'])}"
     if room(one["left"], one["total"]) == NOTHING:
         left = "nothing is left"
-    return f"{text} Of the total, ε {one['total']:g} at δ {one['total_delta']:.3g}, {left}."
+    return f"{text} Of the total, ε {one['total']:g} at δ {rounded_up(one['total_delta'])}, {left}."

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raysyn.report import trade_off
+from raysyn.report.tables import WORDS, table_rows
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import folders_in, read_bytes, under
@@ -33,6 +34,8 @@ MEASURES = {"Accuracy ↑": 1, "AUC ↓": -1, "AOP ↑": 1}
 """Of table 2; 1 where more is better."""
 VANILLA = ", vanilla BigGAN-deep"
 MISSING = "-"
+DAMAGE = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)
+"""What anything else than a report may raise where a table is made of it."""
 
 
 @dataclass
@@ -44,10 +47,18 @@ class Runs:
     commands: list[str] = field(default_factory=list)
     """The first word of each one's command, whatever papers call its setting."""
     unfinished: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    """Folders whose report is none, or that of another version."""
     drawn: list[str] = field(default_factory=list)
     """Folders of more images from a run, which have no report."""
     strange: list[str] = field(default_factory=list)
     """Folders without any run."""
+
+    def left_out(self) -> dict[str, list[str]]:
+        """What no table speaks of, by why."""
+        reasons = {"not finished": self.unfinished, "drawn from a run, without a report": self.drawn}
+        reasons["damaged, or of another version of raysyn"] = self.damaged
+        return {why: places for why, places in reasons.items() if places}
 
 
 @dataclass(frozen=True)
@@ -70,11 +81,19 @@ def find(places: Sequence[str]) -> Runs:
 
 def _note(place: str, found: Runs) -> bool:
     """Whether `place` is a run; then it is noted, and where it is a comparison, its runs are."""
-    if (report := _content(place, REPORT_JSON)) is not None:
-        found.finished.append((place, report))
-        found.commands.append((_content(place, RUN_JSON) or {}).get("method", report["method"]))
+    try:
+        report, about = _content(place, REPORT_JSON), _content(place, RUN_JSON)
+        if report is not None:
+            # What a table cannot be made of is noticed while others still can.
+            table_rows([report]), paper_tables([(place, report)]), trade_off.picture([report])
+    except DAMAGE:
+        found.damaged.append(place)
         return True
-    if (about := _content(place, RUN_JSON)) is None:
+    if report is not None:
+        found.finished.append((place, report))
+        found.commands.append((about or {}).get("method", report["method"]))
+        return True
+    if about is None:
         return False
     if str(about.get("method")).startswith(ATTACKED):
         return True  # what it found is in the report of the run
@@ -86,11 +105,14 @@ def _note(place: str, found: Runs) -> bool:
 
 
 def _content(place: str, name: str) -> dict[str, Any] | None:
+    """A file of a run; None where it is not there, ValueError where it is damaged."""
     try:
         there = read_bytes(place, name)
     except (OSError, ValueError):
         return None
-    content: dict[str, Any] = json.loads(there)
+    content = json.loads(there)
+    if not isinstance(content, dict):
+        raise ValueError(f"{under(place, name)} holds no fields")
     return content
 
 
@@ -191,8 +213,9 @@ def _named(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str,
         yield (f"{name} ({folder})" if names.count(name) > 1 else name), report
 
 
-def page(tables: Sequence[Table], unfinished: Sequence[str], picture: str | None = None) -> str:
-    """A self-contained page of tables, under a `picture` (a data URI) of epsilon against accuracy, if there is one."""
+def page(tables: Sequence[Table], left_out: Mapping[str, Sequence[str]], picture: str | None = None) -> str:
+    """A self-contained page of tables, under a `picture` (a data URI) of epsilon against accuracy, if there is one;
+    what is `left_out`, by why."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
     import jinja2
 
@@ -201,5 +224,5 @@ def page(tables: Sequence[Table], unfinished: Sequence[str], picture: str | None
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return made.get_template("tables.html.j2").render(
-        tables=tables, unfinished=unfinished, picture=picture, about_picture=trade_off.TEXT
+        tables=tables, left_out=left_out, picture=picture, about_picture=trade_off.TEXT, words=WORDS
     )  # fmt: skip

@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from raysyn.report.classes import NAMED
 from raysyn.report.tables import in_words
+from raysyn.screen.words import shortened
 
 GAINS = ((50, (3, 19, 28)), (100, (6, 17, 30)), (300, (1, 7, 20)), (1000, (-1, 3, 15)), (math.inf, (0, 2, 5)))
 """Of epsilon times images per class, below so much: points that three times as much of either gave noisy class means,
@@ -22,6 +24,8 @@ FAR, WIDE = 0.10, 0.10
 """Shares: a gap to real images that is worth another method, an interval that few test images leave."""
 NEAR = 0.02
 """A gap to real images that is none."""
+OPEN = 0.10
+"""An end of the gap's interval beyond which these test images do not tell whether there is one."""
 BETWEEN_RELEASES, BETWEEN_GOOD_RELEASES = 0.10, 0.04
 """Shares by which two releases of one mechanism differ in 19 of 20 cases, from a standard deviation of 3.5 and of 1.5
 points: where epsilon times images per class was 100 to 167, and where it was 1,000."""
@@ -51,11 +55,26 @@ def advice(content: Mapping[str, Any]) -> list[Advice]:
     real, below = mean.get("accuracy_real_data"), metrics.get("utility_below_real")
     gap = None if real is None else real - mean["accuracy"]
     found = [*copied, *_steps(content), *_letters(content)]
-    if gap is not None and (gap <= NEAR or (below is not None and below["low"] <= 0)):
-        found.append(Advice("Not more ε", "The gap to real images is within what these test images can tell."))
+    if gap is not None and (told := _gap(gap, below, content["dataset"]["n_test"])) is not None:
+        found.append(told)
     elif content["privacy"]["guarantee"] == "dp":
         found += [*_budget(content, gap), *_other_method(content, gap)]
     return [*found, *_not_from_real_ones(metrics), *_seeds(content), *_test_images(content)]
+
+
+def _gap(gap: float, below: Mapping[str, float] | None, tests: int) -> Advice | None:
+    """What is said where real images taught no more, or where nobody can tell; None where they surely did."""
+    if gap <= NEAR and (below is None or below["high"] <= OPEN):
+        more = f"{100 * gap:.1f} points" if gap > 0 else "nothing"
+        within = "" if below is None else f" (at most {100 * below['high']:.1f} in 19 of 20 cases)"
+        return Advice("Not more ε", f"From real images classifiers learned {more} more{within}.")
+    if below is None or below["low"] > 0:
+        return None
+    return Advice(
+        "Whether more ε would help cannot be told",
+        f"These {tests:,} test images leave the gap to real images open from {100 * below['low']:+.1f} to "
+        f"{100 * below['high']:+.1f} points (95 %): more of them would tell.",
+    )
 
 
 def scale(content: Mapping[str, Any]) -> float:
@@ -133,12 +152,13 @@ def _other_method(content: Mapping[str, Any], gap: float | None) -> Iterator[Adv
 
 def _not_from_real_ones(metrics: Mapping[str, Any]) -> Iterator[Advice]:
     failed = (metrics.get("utility_classes") or {}).get("failed", ())
-    names = [one["class"] for one in failed if one["real_too"] and "chance" in one["why"]]
+    names = [shortened(one["class"]) for one in failed if one["real_too"] and "chance" in one["why"]]
     if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         yield Advice(
-            f"More real images of {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}",
-            "What classifiers learn of these from real images is no better than guessing either, so no release of the "
-            "same images will teach it.",
+            f"More real images of {', '.join(names[:NAMED])}{more}",
+            "What classifiers learn of these from real images is no better than guessing either, so that a release of "
+            "the same images will hardly teach it.",
         )
 
 

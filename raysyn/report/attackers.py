@@ -8,11 +8,11 @@ from typing import Any
 
 from raysyn.privacy.cost import unit_of
 from raysyn.report.figures import Line, chart
-from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.refuted import breaks
 from raysyn.report.section import Section
 from raysyn.report.shadowed import LEFT_OUT
 from raysyn.report.tables import MISSING
+from raysyn.screen.words import rounded_down, rounded_up
 
 TITLE = "What attackers found"
 RATES = ("0.001", "0.01")

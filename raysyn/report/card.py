@@ -16,6 +16,7 @@ from typing import Any
 from raysyn.data.names import CONTROL
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.runs.may_leave import FOLDERS
+from raysyn.screen.words import so_many
 
 CARD = "README.md"
 IMAGES = "synthetic.parquet"
@@ -158,13 +159,13 @@ def _body(signed: Mapping[str, Any], told: Described) -> str:
     parts = [
         f"# {in_markdown(told.name)}",
         f"**{signed['statement']}**",
-        f"{told.count:,} synthetic images, {width} x {height}, {colours}, of {len(told.class_names)} classes: "
-        f"{', '.join(names)}{more}. {origin(signed, in_markdown)}",
+        f"{told.count:,} synthetic images, {width} x {height}, {colours}, of "
+        f"{so_many(len(told.class_names), 'class')}: {', '.join(names)}{more}. {origin(signed, in_markdown)}",
         "![A row of images per class](samples.png)",
         "## What is promised",
         _promise(signed),
         "## What is here",
-        _files(told),
+        _files(told, signed["guarantee"] != "none"),
         "## How it was made",
         _made(signed),
         "## How to read it",
@@ -200,16 +201,18 @@ def _meaning(meaning: Mapping[str, Any]) -> str:
     return "\n".join(f"- {part['sentence']}" for part in meaning.values())
 
 
-def _files(told: Described) -> str:
+def _files(told: Described, promised: bool) -> str:
     soft = ", soft_label (a probability per class)" if told.soft else ""
     if told.asked:
         soft += "; label is the class that was asked for, soft_label what a teacher sees: learn from that one"
+    says = "what is promised and what is not" if promised else "that nothing is promised"
+    told_there = "the promise under the headings of NIST SP 800-226 and" if promised else "the same under the headings"
     rows = [
         f"- `{IMAGES}`: image (a PNG file), label (a class number), split (always train){soft}",
         "- `samples.png`: a row of images per class",
-        "- `certificate.json`: what is promised and what is not, and the hash of every file but its own",
+        f"- `certificate.json`: {says}, and the hash of every file but its own",
         "- `certificate.html`: the certificate on two sheets of paper, for data protection officers",
-        "- `disclosure.json`: the promise under the headings of NIST SP 800-226 and of the DP deployments registry",
+        f"- `disclosure.json`: {told_there} of the DP deployments registry",
         "- `croissant.json`: this description for machines, as Croissant",
     ]
     but = ", without soft labels" if told.soft else ""

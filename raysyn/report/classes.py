@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from raysyn.report.tables import MISSING, percent
+from raysyn.screen.words import shortened
 
 NAMED = 5
 """Failed classes that are named in a sentence."""
@@ -25,7 +26,7 @@ def failed(classes: Mapping[str, Any] | None) -> str:
     told = []
     for why, words in WHY.items():
         # What is told as guessing is not told again as below the floor.
-        names = [one["class"] for one in (classes or {}).get("failed", ()) if one["why"][0] == why]
+        names = [shortened(one["class"]) for one in (classes or {}).get("failed", ()) if one["why"][0] == why]
         if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             whose = "Class" if len(names) == 1 else "Classes"
@@ -78,5 +79,8 @@ def _shares(row: Sequence[int]) -> list[float | None]:
 
 def mistakes(classes: Mapping[str, Any]) -> str:
     """The most frequent ones in a sentence."""
-    told = [f"{one['class']} for {one['taken_for']} ({percent(one['share'])})" for one in classes["mistakes"][:NAMED]]
+    told = [
+        f"{shortened(one['class'])} for {shortened(one['taken_for'])} ({percent(one['share'])})"
+        for one in classes["mistakes"][:NAMED]
+    ]
     return f"Most often taken: {', '.join(told)}." if told else ""

@@ -39,7 +39,9 @@ def differences(
             and any(settings[at].get(field) != settings[group[0]].get(field) for at in group)
         ]  # fmt: skip
         for at in group:
-            told[at] = ", ".join(as_flag(field, settings[at][field]) for field in differ if field in settings[at])
+            # What is not set nobody typed.
+            typed = [field for field in differ if settings[at].get(field) is not None]
+            told[at] = ", ".join(as_flag(field, settings[at][field]) for field in typed)
     return told
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
 from raysyn.report.card import origin
-from raysyn.report.meaning import rounded_up
 from raysyn.runs.may_leave import units_of
+from raysyn.screen.words import rounded_up, so_many
 
 DISCLOSURE = "disclosure.json"
 CURATOR = "whoever ran raysyn, and the machines it ran on"
@@ -26,6 +26,13 @@ DATA_FLOW = {
     "whoever reads certificate.json alone": "the public facts, the ledger and what follows from it",
 }
 """Who sees what."""
+DATA_FLOW_WITHOUT_PROMISE = {
+    CURATOR: "the private images themselves, and every figure measured on real images: it stays in internal/, in "
+    "--on.storage, in the account of the images and on the console",
+    "whoever is handed the release": "the files that certificate.json names, the public facts, and whatever can be "
+    "learned of the private images from these files: nothing limits that",
+    "whoever reads certificate.json alone": "the public facts, and that nothing is promised",
+}
 TRUST = (
     "Central: whoever ran raysyn is trusted with the images, and so are the machines. Whoever is handed the release is "
     "not trusted: the promise holds whatever they know, all other images included, and however much they compute."
@@ -67,7 +74,7 @@ def disclosed(signed: Mapping[str, Any]) -> dict[str, Any]:
             "basic": _basic(signed),
             "dp_variant": {
                 "variant_name": "Approximate DP",
-                "data_domain": f"images of {' x '.join(map(str, signed['public_facts']['shape']))} with a class each",
+                "data_domain": _domain(signed["public_facts"]),
                 "unprotected_quantities": _lines(public(signed)),
             },
             "privacy_loss": _privacy_loss(signed),
@@ -108,6 +115,11 @@ def _lines(told: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in told)
 
 
+def _domain(facts: Mapping[str, Any]) -> str:
+    labelled = " with a class each" if len(facts["classes"]) > 1 else ""
+    return f"images of {' x '.join(map(str, facts['shape']))}{labelled}"
+
+
 def unit(signed: Mapping[str, Any]) -> str:
     """Whom the promise is about, in a sentence."""
     if signed["adjacency"] == ADD_REMOVE_PERSON:
@@ -118,17 +130,22 @@ def unit(signed: Mapping[str, Any]) -> str:
 def public(signed: Mapping[str, Any]) -> list[str]:
     """What is not protected, a line each."""
     facts = signed["public_facts"]
-    counted = "persons" if "private_persons" in facts else "images"
+    units = "person" if "private_persons" in facts else "image"
+    one = len(facts["classes"]) == 1
     lines = [
         f"the set is called {facts['name']}",
-        f"there are {units_of(facts):,} private {counted}",
+        _there_are(units_of(facts), f"private {units}"),
         f"images are {' x '.join(map(str, facts['shape']))} (height, width, channels)",
-        f"there are {len(facts['classes'])} classes, and what they are called",
+        f"{_there_are(len(facts['classes']), 'class')}, and what {'it is' if one else 'they are'} called",
     ]
     named = [name for one in signed["public_images"] for name in one["sets"]]
     lines += [f"public images: {', '.join(named)}"] if named else []
     lines += [origin(signed)] if any("released" in one for one in signed["public_images"]) else []
     return lines + [f"a public network: {one['name']}" for one in signed["public_networks"]]
+
+
+def _there_are(count: int, what: str) -> str:
+    return f"there {'is' if count == 1 else 'are'} {so_many(count, what)}"
 
 
 def mechanisms(signed: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +18,7 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, unit_of
 from raysyn.privacy.group import epsilon_of_group
 from raysyn.report.figures import COLOURS, Line, chart
 from raysyn.runs.may_leave import ALARMS
+from raysyn.screen.words import rounded_down, rounded_up
 
 _EPSILONS = [float(f"{digit}e{power}") for power in range(-4, 6) for digit in (1, 2, 5)]
 PLAIN_DELTA = 1e-7
@@ -231,20 +231,3 @@ def _listed(shares: Iterable[float], rounded: Any = None) -> str:
 def _joined(words: Iterable[str], last_with: str = "and") -> str:
     *some, last = words
     return f"{', '.join(some)} {last_with} {last}" if some else last
-
-
-def rounded_up(value: float, digits: int = 3) -> str:
-    """At most `digits` significant digits, never below `value`: a printed promise must not flatter."""
-    return _rounded(value, digits, ROUND_CEILING)
-
-
-def rounded_down(value: float, digits: int = 3) -> str:
-    """The same of what an attack misses: never above `value`."""
-    return _rounded(value, digits, ROUND_FLOOR)
-
-
-def _rounded(value: float, digits: int, how: str) -> str:
-    if not math.isfinite(value):
-        return str(value)
-    number = Context(prec=digits, rounding=how).create_decimal(repr(float(value)))
-    return f"{float(number):.{digits}g}".replace("e-0", "e-").replace("e+0", "e+")

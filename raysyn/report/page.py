@@ -14,7 +14,8 @@ from typing import Any
 from raysyn.report import disclosure
 from raysyn.report.card import IMAGES
 from raysyn.report.card import unit as whose
-from raysyn.report.meaning import CAPTION, corners, rounded_up
+from raysyn.report.meaning import CAPTION, corners
+from raysyn.screen.words import rounded_up
 
 PAGE = "certificate.html"
 MOST_NAMES = 12
@@ -31,7 +32,7 @@ def page(signed: Mapping[str, Any]) -> str:
     names = signed["public_facts"]["classes"]
     known: dict[str, Any] = {
         "sha256": signed["files"][IMAGES]["sha256"],
-        "data_flow": disclosure.DATA_FLOW,
+        "data_flow": disclosure.DATA_FLOW if promised else disclosure.DATA_FLOW_WITHOUT_PROMISE,
         "public": disclosure.public(signed),
         "choices": disclosure.choices(signed),
         "names": [*names[:MOST_NAMES], *([f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else [])],

@@ -5,16 +5,23 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from raysyn.data.images import Images
+from raysyn.screen.words import shortened, so_many
 
 FRAME = (128, 136, 148, 255)
-
+COLUMNS, ROWS = 12, 25
+"""Of a sheet of samples, at most."""
+MARGIN, GAP, BESIDE, BELOW = 16, 2, 14, 24
+"""In pixels: around a sheet, between images, between a name and its row, and for a line below the rows."""
+LONGEST = 24
+"""Letters of a name beside a row."""
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -61,49 +68,75 @@ def pairs_sheet(left_NHWC: np.ndarray, right_NHWC: np.ndarray) -> np.ndarray:
 
 
 def _lettering(class_names: Sequence[str]) -> tuple[Any, list[str]]:
-    """A font, and the names as it can write them: by its number, a class of whose name a letter would be a box."""
+    """A font, and the names as it can write them: with its number, a class of whose name a letter would be a box."""
     from PIL import ImageFont
 
-    if all(name.isascii() for name in class_names):
-        return ImageFont.load_default(size=16), list(class_names)
+    names = [shortened(name, LONGEST) for name in class_names]
+    if all(name.isascii() for name in names):
+        return ImageFont.load_default(size=16), names
     from matplotlib import get_data_path
     from matplotlib.ft2font import FT2Font
 
     # Of the package, not of the machine: a run that is continued elsewhere must draw the same sheet.
     file = str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
     known = FT2Font(file).get_charmap()
-    names = [
-        name if all(ord(letter) in known for letter in name) else f"class {number}"
-        for number, name in enumerate(class_names)
-    ]
-    return ImageFont.truetype(file, 15), names
+    return ImageFont.truetype(file, 15), [_written(name, number, known) for number, name in enumerate(names)]
 
 
-def sample_sheet(images: Images, columns: int = 12, most_rows: int = 25) -> Picture:
+def _written(name: str, number: int, known: Container[int]) -> str:
+    """A name in these letters: where some are missing its number, and what is left of it."""
+    if all(ord(letter) in known for letter in name):
+        return name
+    left = "".join(letter if ord(letter) in known else " … " for letter in name)
+    left = re.sub(r"(… *)+", "… ", left).strip()
+    return f"{number}: {left}" if any(map(str.isalnum, left)) else f"class {number}"
+
+
+class Sheet(NamedTuple):
+    """Sizes of a sheet of samples that do not depend on what is written on it, in pixels."""
+
+    scale: int
+    """Of a pixel of an image."""
+    step: int
+    """From one row to the next, which overlap by a frame."""
+    strip: int
+    """Width of a row without its name."""
+    rows: int
+    below: int
+    """What is below the rows, where classes are left out."""
+    height: int
+
+
+def geometry(images: Images, columns: int, most_rows: int) -> Sheet:
+    """How a sheet of these images is laid out."""
+    _, height, width, _ = images.images_NHWC.shape
+    scale, rows = math.ceil(48 / height), min(most_rows, len(images.class_names))
+    step, below = height * scale + GAP, BELOW if len(images.class_names) > rows else 0
+    strip = columns * (width * scale + GAP) + GAP
+    return Sheet(scale, step, strip, rows, below, 2 * MARGIN + step * rows + GAP + below)
+
+
+def strips(images: Images, columns: int, sheet: Sheet) -> list[np.ndarray]:
+    """The rows of a sheet, one per class."""
+    return [mosaic(first_of_class(images, at, columns), columns, sheet.scale, GAP) for at in range(sheet.rows)]
+
+
+def sample_sheet(images: Images, columns: int = COLUMNS, most_rows: int = ROWS) -> Picture:
     """A labelled row of samples per class, small images enlarged without blurring."""
     from PIL import Image, ImageDraw
 
-    height = images.images_NHWC.shape[1]
-    scale, margin, gap = math.ceil(48 / height), 16, 2
-    font, names = _lettering(images.class_names[:most_rows])
-    indent = margin + 14 + math.ceil(max((font.getlength(name) for name in names), default=0))
-    strips = [mosaic(first_of_class(images, label, columns), columns, scale, gap) for label in range(len(names))]
+    sized = geometry(images, columns, most_rows)
+    font, names = _lettering(images.class_names[: sized.rows])
+    indent = MARGIN + BESIDE + math.ceil(max((font.getlength(name) for name in names), default=0))
     # Rows overlap by one frame, so that frames are equally thick everywhere.
-    step, width = height * scale + gap, indent + strips[0].shape[1] + margin
-    left_out = len(images.class_names) - len(names)
-    sheet = Image.new("RGB", (width, 2 * margin + step * len(names) + gap + (24 if left_out else 0)), "white")
+    sheet = Image.new("RGB", (indent + sized.strip + MARGIN, sized.height), "white")
     draw = ImageDraw.Draw(sheet)
-    for row, (name, strip) in enumerate(zip(names, strips, strict=True)):
-        top = margin + row * step
-        draw.text((indent - 14, top + strip.shape[0] / 2), name, fill="#333333", font=font, anchor="rm")
+    for row, (name, strip) in enumerate(zip(names, strips(images, columns, sized), strict=True)):
+        top = MARGIN + row * sized.step
+        draw.text((indent - BESIDE, top + strip.shape[0] / 2), name, fill="#333333", font=font, anchor="rm")
         picture = Image.fromarray(strip)
         sheet.paste(picture, (indent, top), picture)
-    if left_out:
-        draw.text(
-            (indent, sheet.height - 12),
-            f"and {left_out} more classes",
-            fill="#333333",
-            font=font,
-            anchor="lm",
-        )
+    if sized.below:
+        told = f"and {so_many(len(images.class_names) - sized.rows, 'more class')}"
+        draw.text((indent, sheet.height - 12), told, fill="#333333", font=font, anchor="lm")
     return sheet

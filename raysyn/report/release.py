@@ -18,7 +18,6 @@ from raysyn.report.choices import added_up
 from raysyn.report.croissant import CROISSANT, croissant
 from raysyn.report.disclosure import DISCLOSURE, disclosure
 from raysyn.report.layouts import MANIFEST, laid_out, manifest
-from raysyn.report.meaning import rounded_up
 from raysyn.report.page import PAGE, page
 from raysyn.report.pictures import png_bytes, sample_sheet
 from raysyn.report.release_config import ReleaseConfig
@@ -26,6 +25,7 @@ from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder, read_bytes, write_atomically, write_bytes
 from raysyn.runs.versions import version
+from raysyn.screen.words import rounded_up
 
 COVERS = (
     "every released file but for the public_facts below, and everything anyone computes from the files alone",

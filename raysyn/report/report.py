@@ -23,7 +23,7 @@ from raysyn.report.meaning import attack_limits, meaning
 from raysyn.report.release import ALONE, certificate, write_release
 from raysyn.report.run_page import render
 from raysyn.report.section import Section
-from raysyn.report.tables import markdown, table, table_rows
+from raysyn.report.tables import WORDS, markdown, table, table_rows
 from raysyn.report.verdict import verdict
 from raysyn.runs.folder import REPORT_JSON, RunFolder
 from raysyn.runs.storage import under, write_atomically
@@ -189,14 +189,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     asked = parser.parse_args(arguments)
     found = across_runs.find(asked.runs)
-    for why, left_out in (("not finished", found.unfinished), ("drawn from a run, without a report", found.drawn)):
-        if left_out:
-            print(f"{why}, and left out: {', '.join(left_out)}", file=sys.stderr)
+    left_out = found.left_out()
+    for why, places in left_out.items():
+        print(f"{why}, and left out: {', '.join(places)}", file=sys.stderr)
     if found.strange or not found.finished:
-        without = found.strange or found.unfinished or found.drawn
-        missing = ", ".join(f"{under(folder, REPORT_JSON)} is missing" for folder in without)
-        mend = "name the runs before --columns" if asked.columns and not asked.runs else MEND
-        print(f"error: {missing or 'no run folder given'}: {mend}", file=sys.stderr)
+        print(f"error: {_without(found, asked)}", file=sys.stderr)
         return 2
     reports, papers = [report for _, report in found.finished], across_runs.paper_tables(found.finished)
     try:
@@ -204,12 +201,24 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(markdown(rows), end="")
+    print(markdown(rows, WORDS), end="")
     for one in papers:
         print(f"\n{one.title}\n\n{markdown(one.rows)}\n{one.text}")
     if asked.html is not None:
         tables, picture = [across_runs.Table("Runs", "", rows), *papers], trade_off.picture(reports, found.commands)
-        write_atomically(Path(asked.html), across_runs.page(tables, found.unfinished, picture))
+        write_atomically(Path(asked.html), across_runs.page(tables, left_out, picture))
         if picture is None:
             print(trade_off.why_none(reports), file=sys.stderr)
     return 0
+
+
+def _without(found: across_runs.Runs, asked: argparse.Namespace) -> str:
+    """Why there is no table, in a sentence."""
+    mend = "name the runs before --columns" if asked.columns and not asked.runs else MEND
+    if found.damaged and not found.strange:
+        verb = "is" if len(found.damaged) == 1 else "are"
+        places = ", ".join(under(folder, REPORT_JSON) for folder in found.damaged)
+        return f"{places} {verb} damaged, or of another version of raysyn: {mend}"
+    without = found.strange or found.unfinished or found.drawn
+    missing = ", ".join(f"{under(folder, REPORT_JSON)} is missing" for folder in without)
+    return f"{missing or 'no run folder given'}: {mend}"

@@ -10,13 +10,14 @@ from typing import Any
 from raysyn.data.images import Images
 from raysyn.report import attackers, classes, likeness
 from raysyn.report.advice import advice
-from raysyn.report.meaning import picture, rounded_up
+from raysyn.report.meaning import picture
 from raysyn.report.pictures import first_of_class, mosaic, png_uri
 from raysyn.report.section import Section
 from raysyn.report.tables import MEMORY, figure, in_words, percent, size
 from raysyn.report.verdict import verdict
 from raysyn.runs.refusals import leaves
 from raysyn.screen.console import duration
+from raysyn.screen.words import rounded_up, so_many
 
 FOUND = "<!-- what attackers found -->\n", "<!-- end of what attackers found -->\n"
 """In the page, around the section that `raysyn attack` draws anew."""
@@ -71,7 +72,9 @@ def _page() -> Any:
     page = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page.filters.update(percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration, size=size)
+    page.filters.update(
+        percent=percent, figure=figure, up=rounded_up, name=in_words, duration=duration, size=size, so_many=so_many
+    )
     return page.get_template("report.html.j2")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, differences, distances, named
-from raysyn.report.meaning import rounded_down, rounded_up
 from raysyn.report.refuted import refuted
 from raysyn.screen.console import duration
+from raysyn.screen.words import rounded_down, rounded_up
 
 NAMES = {
     "cnn": "CNN",
@@ -59,7 +59,7 @@ def size(count: int) -> str:
 
 def table(reports: Sequence[Mapping[str, Any]], commands: Sequence[str] = (), columns: Sequence[str] = ()) -> str:
     """Several report.json contents as one Markdown table, a run per row; see `table_rows`."""
-    return markdown(table_rows(reports, commands, columns))
+    return markdown(table_rows(reports, commands, columns), WORDS)
 
 
 def table_rows(
@@ -143,12 +143,20 @@ def _summary(metrics: Mapping[str, Any], key: str, field: str = "accuracy") -> s
     return percent((metrics.get(f"utility_{key}") or {}).get(field))
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as a Markdown table, the first one being its heading; padded, so that it reads as one on a screen, too."""
+WORDS = ("preset", "data", "differs in")
+"""Columns of a table over runs, beside the first one, that hold words: they stand to the left."""
+
+
+def markdown(rows: Sequence[Sequence[str]], words: Collection[str] = ()) -> str:
+    """Rows as a Markdown table, the first one being its heading, and `words` those of columns that hold no figures;
+    padded, so that it reads as one on a screen, too."""
+    # Else a name would begin a column.
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
     # Columns of figures are set to the right where Markdown is rendered.
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    left = [at == 0 or heading in words for at, heading in enumerate(rows[0])]
+    rule = ["-" * width if here else "-" * (width - 1) + ":" for here, width in zip(left, widths, strict=True)]
     return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rule, *lines[1:]])
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysyn.report.classes import failed
-from raysyn.report.meaning import rounded_up
 from raysyn.report.tables import in_words, percent
+from raysyn.screen.words import rounded_up
 
 FLOOR_WITHOUT_PROMISE = 10.0
 """Epsilon of the floor beside a run that promises nothing."""
@@ -26,13 +26,18 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
     key = "cnn" if "cnn" in utility else next(iter(utility), None)
     if key is None or utility[key]["accuracy"] is None:
         return sentence + "."
-    sentence += f"; a {in_words(key)} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
+    sentence += f"; {_a(in_words(key))} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
     real = utility[key].get("accuracy_real_data")
     if real is not None:
         images = content["metrics"].get("utility_images") or {}
         count = f"{images['real']:,}" if "real" in images else "the"
         sentence += f", the same {in_words(key)} trained on {count} real images {percent(real)}"
     return f"{sentence}. {usefulness(content)}".strip()
+
+
+def _a(classifier: str) -> str:
+    """With its article, as it is spoken."""
+    return f"{'an' if classifier.startswith(('MLP', 'a', 'e', 'i', 'o', 'u')) else 'a'} {classifier}"
 
 
 def usefulness(content: Mapping[str, Any]) -> str:

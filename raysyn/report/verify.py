@@ -19,10 +19,10 @@ from typing import Any
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, UNITS, Cost, delta_beside, priced, unit_of
 from raysyn.privacy.ledger import cost_of
 from raysyn.privacy.many import composed
-from raysyn.report import account_told, verify_contents, verify_meaning, verify_network
+from raysyn.report import account_told, verify_contents, verify_meaning, verify_network, verify_samples
 from raysyn.report.card import IMAGES
+from raysyn.report.earlier import is_made
 from raysyn.report.layouts import MANIFEST
-from raysyn.report.meaning import rounded_up
 from raysyn.report.release import (
     ALWAYS,
     CERTIFICATE,
@@ -37,7 +37,8 @@ from raysyn.report.verify_contents import Check, at_most, parsed
 from raysyn.report.verify_network import NetworkFits
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
-from raysyn.runs.versions import version
+from raysyn.runs.versions import other_version, version
+from raysyn.screen.words import rounded_up
 
 OF_A_PROMISE = {*SPENT, "account", "delta_beside", "does_not_cover"}
 """Fields that a certificate has where there is a guarantee, and only there."""
@@ -65,12 +66,8 @@ def verify(release: Path, laid_out: bool = True, fits: NetworkFits | None = None
     except OSError as error:
         raise ValueError(f"{release} cannot be read ({error})") from error
     except DAMAGE as error:
-        made_by = signed.get("made_by") if isinstance(signed, dict) else None
-        by = made_by.get("raysyn", "unknown") if isinstance(made_by, dict) else "unknown"
-        raise ValueError(
-            f"{release / CERTIFICATE} is damaged or of another version of raysyn (made by {_in_a_line(str(by))}, here "
-            f"{version()}): {type(error).__name__} {_in_a_line(str(error))}"
-        ) from error
+        told = f"{release / CERTIFICATE} is damaged{other_version(signed)}: {type(error).__name__} {error}"
+        raise ValueError(_in_a_line(told)) from error
     return [check._replace(found=_in_a_line(check.found)) for check in checks]
 
 
@@ -238,6 +235,7 @@ def _contents(
         images = verify_contents.images_in(release)
         yield verify_contents.as_said(signed, images)
         yield verify_contents.cards(release, signed, images)
+        yield verify_samples.samples(release, images)
         if MANIFEST in known and laid_out:
             wrong, within = verify_contents.layouts(release, images)
             wrong = wrong or _wrong(release, within, links)
@@ -253,7 +251,7 @@ def _pages(release: Path, signed: Mapping[str, Any]) -> Check:
         made = pages_of(signed)
     except DAMAGE as error:
         return Check("pages", False, f"cannot be made of this certificate ({type(error).__name__}: {error})")
-    others = [name for name, content in made.items() if (release / name).read_bytes() != content]
+    others = [name for name, content in made.items() if not is_made((release / name).read_bytes(), name, content)]
     wrong = f"{' and '.join(others)}: not what the certificate gives"
     return Check("pages", not others, wrong if others else "are what the certificate gives, byte by byte")
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from raysyn.data.names import check_class_names, check_name
 from raysyn.report.card import CARD, IMAGES, Described, card, described
 from raysyn.report.croissant import CROISSANT, croissant
+from raysyn.report.earlier import is_made
 from raysyn.report.layouts import MANIFEST, hashes_of, laid_out
 from raysyn.report.release import others_likelier
 from raysyn.report.release_config import ReleaseConfig
@@ -147,14 +148,14 @@ def _check(images: Images) -> None:
     )
     size = height * (1 + width * channels)  # a line of pixels begins with its filter
     for picture in images.pictures:
-        if not picture.startswith(head) or not _of_pixels_alone(picture, size):
+        if not picture.startswith(head) or not of_pixels_alone(picture, size):
             raise ValueError(
                 f"it has images that are no PNG files of {width} x {height} pixels in {channels} channels alone"
             )
         Image.open(io.BytesIO(picture)).load()
 
 
-def _of_pixels_alone(picture: bytes, size: int) -> bool:
+def of_pixels_alone(picture: bytes, size: int) -> bool:
     """Whether a PNG file has no other chunks than pixels need, whole and nothing after them, and unpacks to so many
     bytes: decoders pass over what is more."""
     at, kinds, packed = 8, list[bytes](), list[bytes]()
@@ -237,7 +238,8 @@ def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
         again = {CARD: card(signed, told), CROISSANT: croissant(signed, told, files[IMAGES]["sha256"])}
     except (ValueError, AttributeError) as error:
         return Check("card", False, f"{CROISSANT} is damaged ({error})")
-    others = [name for name, text in again.items() if (release / name).read_bytes() != text.encode(errors="replace")]
+    made = {name: text.encode(errors="replace") for name, text in again.items()}
+    others = [name for name, content in made.items() if not is_made((release / name).read_bytes(), name, content)]
     wrong = f"{' and '.join(others)}: not what the certificate and the images give"
     return Check("card", not others, wrong if others else "is what the certificate and the images give, byte by byte")
 

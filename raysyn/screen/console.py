@@ -15,6 +15,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from raysyn.screen.widths import longest_word, widths_of
+from raysyn.screen.words import rounded_up
+
 _LOG_EVERY_S = 10.0
 _LOG_AT_LEAST_EVERY_S = 60.0
 _LOG_FRACTION = 0.1
@@ -24,6 +27,8 @@ _HEADINGS = {
     "sampling_rate": "sampling rate",
     "epsilon_alone": "epsilon alone",
 }
+_SHORT = {"noise_multiplier": "noise", "sampling_rate": "rate", "epsilon_alone": "ε alone"}
+"""The same, where there is little room."""
 _FIGURES = {"examples_per_s": "{} images/s", "nodes": "{} nodes", "starting": "{} starting", "waiting": "{} waiting",
             "again": "{} tried again"}  # fmt: skip
 """How a figure of progress reads; others are named before their value."""
@@ -117,17 +122,34 @@ class Console:
                 self._told_below, self._below = now, fresh
 
     def plan_table(self, rows: Sequence[Mapping[str, Any]], title: str = "Plan", caption: str = "") -> None:
-        """The rows of a plan (or any list of equal dicts) as a table, with a caption for the totals."""
+        """The rows of a plan (or any list of equal dicts) as a table, with a caption for the totals; as lines where a
+        terminal is too narrow for words and figures to stay whole in columns."""
         title, caption = self._legible(title), self._legible(caption)
-        table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
-        for key in rows[0] if rows else ():
-            number = any(isinstance(row[key], int | float) for row in rows)
-            heading = Text(self._legible(_HEADINGS.get(key, key)))
-            # What is cut off would end in dots that not every terminal has.
-            table.add_column(heading, justify="right" if number else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(self._legible(_cell(value))) for value in row.values()))
+        cells = [[self._legible(_cell(key, value)) for key, value in row.items()] for row in rows]
+        keys = list(rows[0]) if rows else []
+        numbers = [any(isinstance(row[key], int | float) for row in rows) for key in keys]
+        room = self._rich.width - 3 * len(keys) - 1  # but for the frame
+        for names in (_HEADINGS, _SHORT):
+            heads = [self._legible(names.get(key, key)) for key in keys]
+            columns = list(zip(heads, *cells, strict=True))
+            if (widths := widths_of(columns, room)) is not None:
+                break
+        longest = max((longest_word(cell) for column in columns for cell in column), default=0)
         with self._lock:
+            if widths is None and longest < self._rich.width:
+                self._rich.print(Text(title, "italic"))
+                for row in cells:
+                    told = ", ".join(f"{head} {cell}" for head, cell in zip(heads, row, strict=True))
+                    self._rich.print(Padding(Text(told), (0, 0, 0, 2)))
+                self._rich.print(Text(caption, "dim"), end="\n" * bool(caption))
+                return
+            table = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left")
+            for at, (head, number) in enumerate(zip(heads, numbers, strict=True)):
+                width = None if widths is None else widths[at]
+                # What is cut off would end in dots that not every terminal has.
+                table.add_column(Text(head), justify="right" if number else "left", overflow="fold", width=width)
+            for row in cells:
+                table.add_row(*map(Text, row))
             self._rich.print(table)
 
     def close(self) -> None:
@@ -217,7 +239,7 @@ class Console:
 
     def _figure(self, key: str, value: float) -> str:
         if key == "epsilon":
-            return f"{self._epsilon} {value:.4g}"
+            return f"{self._epsilon} {rounded_up(value, 4)}"
         if key in _FIGURES:
             return _FIGURES[key].format(f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
         return f"{key.replace('_', ' ')} {value:.4g}"
@@ -252,7 +274,9 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _cell(value: Any) -> str:
+def _cell(key: str, value: Any) -> str:
     if value is None:
         return "-"
+    if isinstance(value, float) and key.startswith("epsilon"):
+        return rounded_up(value, 4)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

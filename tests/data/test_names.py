@@ -51,11 +51,30 @@ LATIN = os.fsdecode(b"kr\xe4nklich")
 
 
 @pytest.mark.parametrize(
-    "name", [LATIN, "a\ud800b", "ICON\n", "a\rb", "a\tb", "a\x00b", "a\x1b[31m", "a\u2028b", "", "  "]
+    "name",
+    [
+        LATIN,
+        "a\ud800b",
+        "ICON\n",
+        "a\rb",
+        "a\tb",
+        "a\x00b",
+        "a\x1b[31m",
+        "a\u2028b",
+        "",
+        "  ",
+        "\u202edlim",
+        "a\u2066b",
+        "a\u2069",
+        "\u200fa",
+        "a\u061c",
+    ],
 )
 def test_what_cannot_be_written_is_refused_with_a_mend(name: str) -> None:
     with pytest.raises(ValueError, match=r"^here: the name of class 1, '.*', .*(rename it|give it a name)$") as caught:
         check_class_names("here", ["fine", name])
+    if turns := [one for one in name if one in "\u202e\u2066\u2069\u200f\u061c"]:
+        assert f"holds U+{ord(turns[0]):04X}, an invisible character that turns around" in str(caught.value)
     # Neither does the sentence hold what it complains of.
     assert str(caught.value).encode().isascii() and str(caught.value).isprintable()
 

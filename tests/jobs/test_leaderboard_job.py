@@ -48,7 +48,6 @@ from raysyn.privacy.cost import ADD_REMOVE, Cost
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.privacy.sketch import Sketch
 from raysyn.report.accounts import told
-from raysyn.report.meaning import rounded_up
 from raysyn.report.pictures import png_bytes
 from raysyn.report.release import read_images
 from raysyn.report.report import main as report_main
@@ -58,6 +57,7 @@ from raysyn.runs.storage import REACH, Store
 from raysyn.screen import cli
 from raysyn.screen.console import Console
 from raysyn.screen.ended import Ended
+from raysyn.screen.words import rounded_up
 
 JOB, PYTHON = "leaderboard", sys.executable
 METHODS = {one.name: one for one in catalogue.METHODS}

@@ -85,6 +85,23 @@ def test_few_test_images_that_are_named_rightly_are_no_guessing() -> None:
     assert found["failed"] == [{"class": "rare", "index": 1, "why": ["few"], "real_too": False}]
 
 
+@pytest.mark.parametrize(
+    ("named", "of", "classes", "why"),
+    [
+        (0, 3, 10, "few"), (0, 14, 10, "few"), (0, 16, 10, "chance"), (10, 100, 10, "chance"), (13, 100, 10, "few"),
+        (20, 100, 10, None), (50, 100, 2, "chance"), (1, 4, 2, "few"), (0, 20, 100, "few"), (1, 400, 100, "chance"),
+    ],
+)  # fmt: skip
+def test_guessing_is_said_where_the_interval_leaves_no_room_for_more(
+    named: int, of: int, classes: int, why: str | None
+) -> None:
+    """Of three images none is named rightly by half of those who name every second one rightly."""
+    labels, answers = np.zeros(of, int), np.r_[np.zeros(named, int), np.ones(of - named, int)]
+    found = by_class({"synthetic": answers[None], "real": answers[None]}, labels, tuple(map(str, range(classes))))
+    assert [one["why"] for one in found["failed"]] == ([] if why is None else [[why]])
+    assert all(one["real_too"] == (why == "chance") for one in found["failed"])
+
+
 @pytest.mark.parametrize("images", [range(1, 21), (5, 15, 10), (2,) * 19 + (200,)], ids=["some", "few", "one has most"])
 def test_intervals_over_persons_hold_what_they_promise(images: Sequence[int]) -> None:
     """Persons with an accuracy each; of images alone too few intervals hold it. Where one person has most of the images

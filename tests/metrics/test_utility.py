@@ -107,8 +107,10 @@ def test_privimage_s_classifiers_are_asked_for_by_name(tmp_path):
 
 def test_trap_13_trap_21_best_of_classifiers_is_named_an_uncharged_choice(tmp_path):
     train = stripes(50, 0)
-    config = EvalConfig(classifiers=("logreg",), epochs=1)
-    assert "real test set" in utility(Local(tmp_path), train, train, train, config, 0)["best"]["uncharged_choice"]
+    config = EvalConfig(classifiers=("logreg", "mlp"), epochs=1)
+    assert "real test images" in utility(Local(tmp_path), train, train, train, config, 0)["best"]["uncharged_choice"]
+    alone = EvalConfig(classifiers=("logreg",), epochs=1)
+    assert "uncharged_choice" not in utility(Local(tmp_path), train, train, train, alone, 0)["best"]
 
 
 def test_trap_12_the_epoch_does_not_depend_on_the_test_images():

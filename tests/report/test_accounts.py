@@ -10,12 +10,15 @@ import pytest
 
 import raysyn
 from raysyn.command import main
-from raysyn.privacy.account import Run, paid_line
+from raysyn.privacy.account import Account, Run, paid_line
+from raysyn.privacy.admission import room
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.sketch import Sketch
 from raysyn.report import accounts
+from raysyn.report.account_told import so_far
 from raysyn.report.choices import chosen
 from raysyn.runs.account_book import FileBook, beside
+from raysyn.screen.accounts import AccountFlags
 
 DELTA = 1e-5
 
@@ -24,7 +27,11 @@ def cost(noise: float, adjacency: str = ADD_REMOVE) -> Cost:
     return Cost(mechanism="m", noise_multiplier=noise, sampling_rate=1.0, steps=1, adjacency=adjacency)
 
 
-def run(name: str, *noise: float, first: int = 0, adjacency: str = ADD_REMOVE, **more: Any) -> dict[str, Any]:
+def run(name: str, *noise: float, **more: Any) -> dict[str, Any]:
+    return entered(name, *noise, **more).line()
+
+
+def entered(name: str, *noise: float, first: int = 0, adjacency: str = ADD_REMOVE, **more: Any) -> Run:
     digests = [str(number).encode() for number in range(first, first + 40)]
     given: dict[str, Any] = {
         "run": name, "method": "dp_feta", "preset": "quick", "folder": f"/runs/{name}", "adjacency": adjacency,
@@ -32,7 +39,7 @@ def run(name: str, *noise: float, first: int = 0, adjacency: str = ADD_REMOVE, *
         "guarantee": "dp" if noise else "none", "delta": DELTA if noise else None, "sketch": Sketch.of(digests, b"k"),
         "reserved": {f"s{at}": cost(one, adjacency) for at, one in enumerate(noise)},
     }  # fmt: skip
-    return Run(**given | more).line()
+    return Run(**given | more)
 
 
 TOTAL = {"total": 4.0, "delta": DELTA, "time": "2026-03-04T05:06:07+00:00", "was": None, "reason": None}
@@ -86,11 +93,46 @@ def test_the_command_prints_a_table_and_sentences(source: Path, capsys: pytest.C
         "/runs/bbbbbbbbbbbbbbbb, chosen among 12 runs of a leaderboard; not paid for: accuracy on real images",
         "/runs/cccccccccccccccc; not paid for: one look, with a comma; another",
         "Together, of 2 runs for one image, by PRV:", "1 run of them was chosen by looking at others",
-        "Of the total, ε 9 at δ 1e-05, there is room for a run of about",
-        "Without a guarantee: 1", "ε 9 at δ 1e-05, before that 4: a second study", "stays reserved",
+        "Of the total, ε 9 at δ 1e-5, there is room for a run of about",
+        "Without a guarantee: 1", "ε 9 at δ 1e-5, before that 4: a second study", "stays reserved",
     ):  # fmt: skip
         assert said in told, said
     assert beside(str(source)).path.read_bytes() == content
+
+
+def test_no_epsilon_and_no_delta_is_printed_smaller_and_no_room_larger_than_it_is(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent, left = 1.33935, 0.337046
+    found = accounts.told(str(source), 0.00076025)
+    found["together"][0] |= {
+        "spent": spent,
+        "with_reserved": spent,
+        "left": 0.3379,
+        "total": 1.7,
+        "total_delta": 1.001e-5,
+    }
+    found["runs"][0] |= {"epsilon": left, "epsilon_so_far": spent}
+    accounts.show(found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "ε at δ 0.000761" in said and "0.3371" in said and "1.34" in said and "1.339" not in said
+    assert "ε 1.34 spent, 1.34 with what is reserved, at δ 0.000761" in said
+    assert "ε 1.7 at δ 1.01e-5, there is room for a run of about ε 0.337." in said
+    account = Account(id="", key=b"k", runs={"a": entered("a", 5.0), "b": entered("b")})
+    monkeypatch.setattr(Account, "together", lambda *_: spent)
+    assert "together ε 1.34 at δ 0.000761" in so_far(account, entered("new", delta=0.00076025), AccountFlags())
+    assert room(0.3379, 1.0).endswith("about 0.337") and room(12.39, 20.0).endswith("about 12.3")
+
+
+def test_words_of_any_length_are_shortened_on_the_console_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "why " * 200
+    kept(tmp_path / "s", TOTAL | {"reason": long}, run("a", 5.0, chosen_among=long, looks=(long, "short")))
+    assert main(["account", str(tmp_path / "s")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert 3 * 40 < told.count("why") < 3 * 51 and told.count("…") == 3 and "…; short" in told
+    assert accounts.told(str(tmp_path / "s"))["runs"][0]["chosen_among"] == long
 
 
 def test_images_and_persons_are_told_apart(tmp_path: Path) -> None:

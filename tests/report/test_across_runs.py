@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ from report_stand_in import report
 from raysyn.report import across_runs, trade_off
 from raysyn.report.figures import charts
 from raysyn.report.report import main
+from raysyn.report.tables import table
 from raysyn.runs.storage import folders_in
 
 # Table 2 of the paper: accuracy, AUC and AOP of teacher and student, in percent.
@@ -187,8 +189,44 @@ def test_accuracy_is_drawn_by_epsilon_with_its_yardsticks() -> None:
     reached = sorted(round(y) for name, line in panel.lines.items() if name.startswith("a") for y in line.y)
     assert reached == [65, 80, 90], "of other classifiers, and so no mean"
     picture = trade_off.picture(runs)
-    assert picture is not None and picture in across_runs.page([], [], picture)
-    assert trade_off.picture(runs[:1]) is None and "Accuracy by" not in across_runs.page([], [])
+    assert picture is not None and picture in across_runs.page([], {}, picture)
+    assert trade_off.picture(runs[:1]) is None and "Accuracy by" not in across_runs.page([], {})
+
+
+@pytest.mark.parametrize("text", ["", '{"method": "a", "pre', "[]", "3", '{"method": "m"}', "[" * 100_000, "\udcff"])
+def test_a_damaged_report_is_one_sentence_and_does_not_take_the_others_with_it(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, broken = write(tmp_path / "sound", priced("a", 1, 0.6)), write(tmp_path / "broken", {})
+    (broken / "internal/report.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert main([str(broken)]) == 2
+    *_, told = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"error: {broken}/internal/report.json is damaged, or of another version of raysyn: ")
+    page = tmp_path / "page.html"
+    assert main([str(tmp_path), "--html", str(page)]) == 0
+    said = capsys.readouterr()
+    assert f"damaged, or of another version of raysyn, and left out: {broken}\n" in said.err and "| a " in said.out
+    assert f"<p>Damaged, or of another version of raysyn, and left out: {broken}.</p>" in page.read_text()
+    assert said.out.count("\n") == 3 and str(sound) not in said.err
+
+
+def test_a_damaged_note_of_a_run_is_no_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for begun in ("[]", "{"):
+        run = write(tmp_path / begun, priced("a", 1, 0.6))
+        (run / "internal/run.json").write_text(begun)
+        assert main([str(run)]) == 2 and "damaged" in capsys.readouterr().err
+
+
+def test_words_stand_to_the_left_and_no_name_begins_a_column(tmp_path: Path) -> None:
+    runs = [priced("a", 1, 0.6), priced("a", 1, 0.7)]
+    for run, path in zip(runs, (None, "x|y"), strict=True):
+        run["dataset"]["name"], run["config"] = "a|b", {"data": {"path": path}, "seed": 1 if path else 2}
+    head, rule, first, second = table(runs).splitlines()
+    cells = [cell.strip() for cell in head.strip("|").split("|")]
+    right = {cell for cell, line in zip(cells, rule.strip("|").split("|"), strict=True) if line.strip().endswith(":")}
+    assert not {"method", "preset", "data", "differs in"} & right and {"epsilon", "delta", "wall"} <= right
+    assert "None" not in first and "| seed 2 " in first and "data.path x\\|y, seed 1" in second and "a\\|b" in first
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in (head, rule, first, second)} == {len(cells) + 1}
 
 
 def test_a_page_without_a_picture_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,9 +56,19 @@ def test_not_more_budget_where_there_is_enough_or_nothing_is_missing() -> None:
     assert told(real=0.615) == ["Not more ε"]
     # Image by image, as the floor is: the same images told both.
     behind = {"value": 0.04, "low": -0.01, "high": 0.09}
-    assert told(real=0.64, utility_below_real=behind) == ["Not more ε"]
+    assert told(real=0.61, utility_below_real=behind) == ["Not more ε"]
     assert BUDGET in told(real=0.64, high=0.7, utility_below_real={**behind, "low": 0.01})
-    assert "within what these test images can tell" in advice(content(real=0.615))[0].why
+    assert advice(content(real=0.61))[0].why == "From real images classifiers learned 1.0 points more."
+    (same,) = advice(content(real=0.59, utility_below_real=behind))
+    assert same.why == "From real images classifiers learned nothing more (at most 9.0 in 19 of 20 cases)."
+
+
+@pytest.mark.parametrize(("real", "high"), [(0.75, 0.31), (0.64, 0.09), (0.6, 0.17)])
+def test_that_a_gap_is_open_is_no_evidence_that_there_is_none(real: float, high: float) -> None:
+    behind = {"value": real - 0.6, "low": -0.01, "high": high}
+    (one,) = advice(content(real=real, utility_below_real=behind))
+    assert one.what == "Whether more ε would help cannot be told"
+    assert f"open from -1.0 to {100 * high:+.1f} points" in one.why and "more of them would tell" in one.why
 
 
 def test_public_photographs_are_advised_where_they_helped() -> None:
@@ -93,6 +103,8 @@ def test_letters_are_no_public_images(config: dict[str, Any], asked: bool) -> No
 def test_what_real_images_do_not_teach_and_few_test_images() -> None:
     failed = [{"class": "a", "why": ["chance"], "real_too": True}, {"class": "b", "why": ["chance"], "real_too": False}]
     assert told(utility_classes={"failed": failed})[-1] == "More real images of a"
+    many = [{"class": "a" * 203, "why": ["chance"], "real_too": True}] * 98
+    assert told(utility_classes={"failed": many})[-1].endswith("a…, " + "a" * 39 + "… and 93 more")
     few = advice(content(utility_interval={"low": 0.5, "high": 0.62}))[-1]
     assert few.what == "More test images" and "open by 12 points" in few.why
 

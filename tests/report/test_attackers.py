@@ -12,10 +12,10 @@ from report_stand_in import privacy, report
 from raysyn.attacks.found import ANSWERS, RELEASED, WEIGHTS, found
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.report.attackers import NONE, TITLE, of_report, section
-from raysyn.report.meaning import rounded_down
 from raysyn.report.refuted import refuted
 from raysyn.report.report import no_dp_section
 from raysyn.report.run_page import render
+from raysyn.screen.words import rounded_down
 
 CLAIMED = privacy()
 DELTA = CLAIMED["delta"]

@@ -100,7 +100,18 @@ def test_without_a_guarantee_nothing_is_disclosed_as_one() -> None:
     assert told.keys() == {"statement", "made_from", "deployment"} and "none" in json.dumps(told["deployment"])
     text = page(terms(private=False))
     assert "NO differential privacy guarantee" in text and "tuned by hand" in text
-    assert not re.search("psilon|attacker|covers|<svg", text)
+    assert not re.search("psilon|attacker|covers|<svg|ledger|secret|nothing else|NIST", text)
+    assert "whatever can be learned of the private images" in text and "no promise to disclose" in text
+
+
+def test_one_class_is_no_label_and_one_is_no_many() -> None:
+    for count, classes, domain in ((1, "there is 1 class, and what it is called", "images of 8 x 8 x 1"),
+                                   (2, "there are 2 classes", "images of 8 x 8 x 1 with a class each")):  # fmt: skip
+        made = terms()
+        made["public_facts"] |= {"classes": ["a", "b"][:count], "private_images": count}
+        kind = disclosed(made)["deployment"]["dp_variant"]
+        assert kind["data_domain"] == domain and classes in kind["unprotected_quantities"] and classes in page(made)
+        assert f"there {'is' if count == 1 else 'are'} {count} private image" in page(made)
 
 
 class Seen(HTMLParser):

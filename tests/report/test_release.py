@@ -24,6 +24,7 @@ from raysyn.data import images as data
 from raysyn.methods import catalogue, common, ends
 from raysyn.methods.declared import declared
 from raysyn.methods.leaderboard.together import in_row, together
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, summary
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import choices, report
@@ -169,6 +170,26 @@ def test_a_leaderboard_that_has_grown_takes_the_place_of_what_it_was() -> None:
     assert choices.added_up(["a", board(9)], ["b", board(12), "a"]) == ["a", "b", board(12)]
     assert choices.added_up(["a", board(100), by_hand], [board(12)]) == ["a", board(100), by_hand]
     assert choices.added_up([], []) == []
+
+
+def test_the_best_classifier_is_a_choice_of_several_and_told_once() -> None:
+    for one, method in zip(catalogue.METHODS, METHODS, strict=True):
+        config = one.presets()["quick"]
+        if hasattr(getattr(config, "eval", None), "classifiers"):
+            told = [spoken(method, config, names) for names in ((), ("cnn",), ("cnn", "mlp"))]
+            assert told[0] == told[1] and set(told[2]) - set(told[1]) == {BEST_IS_UNCHARGED}, one.name
+    assert "metrics." not in BEST_IS_UNCHARGED
+    assert choices.added_up([choices.BEST_ONCE, "a"], [BEST_IS_UNCHARGED]) == ["a", BEST_IS_UNCHARGED]
+    assert choices.added_up([choices.BEST_ONCE], ["a"]) == [choices.BEST_ONCE, "a"], "what was looked at stays so"
+    one = {"cnn": {"accuracy": 0.5}}
+    assert "uncharged_choice" not in summary(one)["best"]
+    assert summary(one | {"mlp": {"accuracy": 0.4}})["best"]["uncharged_choice"] == BEST_IS_UNCHARGED
+
+
+def spoken(method: Any, config: Any, classifiers: tuple[str, ...]) -> list[str]:
+    """What is uncharged with these classifiers alone."""
+    changed = {"students": ()} if hasattr(config, "students") else {}
+    return list(method.uncharged(replace(config, eval=replace(config.eval, classifiers=classifiers), **changed)))
 
 
 def test_what_a_run_was_chosen_among_is_no_part_of_what_it_is(tmp_path: Path) -> None:

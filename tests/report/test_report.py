@@ -27,7 +27,6 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness, shadowed
 from raysyn.report.columns import differences
-from raysyn.report.meaning import rounded_up
 from raysyn.report.pictures import _lettering, sample_sheet
 from raysyn.report.release import ALONE, certificate, parquet_bytes, write_release
 from raysyn.report.report import Report, dp_section, main, no_dp_section, write_report
@@ -36,6 +35,7 @@ from raysyn.report.tables import table, table_rows
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.screen.console import Console
+from raysyn.screen.words import rounded_up
 
 
 @pytest.fixture
@@ -378,6 +378,26 @@ def test_names_of_any_language_are_written_or_numbered() -> None:
     assert all(bytes(font.getmask(letter)) != box for name in written for letter in name if letter != " ")
     images = Images(np.zeros((4, 8, 8, 1), np.uint8), np.arange(4), names)
     assert sample_sheet(images).size[0] > 0
+
+
+def test_a_name_that_a_font_lacks_in_part_keeps_its_number_and_the_rest() -> None:
+    names = ("良性 (benign)", "a良b良性c", "良-性", "größe", "x" * 203, "b")
+    _, written = _lettering(names)
+    assert written == ["0: … (benign)", "1: a … b … c", "class 2", "größe", "x" * 23 + "…", "b"]
+    images = Images(np.zeros((6, 8, 8, 1), np.uint8), np.arange(6), names)
+    assert sample_sheet(images).size[0] < 1000
+
+
+def test_long_names_and_narrow_pages_break_no_report() -> None:
+    made = report().as_dict()
+    made["dataset"]["classes"] = ["x" * 203]
+    one = Images(digits(20).images_NHWC, np.zeros(20, np.int64), ("x" * 203,))
+    page = render(made, one)
+    assert " in 1 class." in page and "1 classes" not in page
+    for chart in re.finditer(r'<svg |<img class="chart"', page):
+        assert page[: chart.start()].endswith('<div class="scroll">'), "letters of a chart would shrink with it"
+    assert "td:first-child { max-width: 18rem; overflow-wrap: anywhere; }" in page
+    assert page.count("<div") == page.count("</div>")
 
 
 def test_sample_sheet_fits_any_shape() -> None:

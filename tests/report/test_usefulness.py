@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from report_stand_in import digits, report
 
-from raysyn.report.classes import failed, rows
+from raysyn.report.classes import failed, mistakes, rows
 from raysyn.report.run_page import render
 from raysyn.report.verdict import usefulness, verdict
 
@@ -86,6 +86,10 @@ def test_failed_classes_are_named_once_and_many_are_counted() -> None:
     assert failed(classes()) == "Class a: no better than guessing. Class b: below the floor."
     many = {"failed": [{"class": str(at), "why": ["chance"]} for at in range(7)]}
     assert failed(many) == "Classes 0, 1, 2, 3, 4 and 2 more: no better than guessing."
+    long = "a" * 203
+    assert failed({"failed": [{"class": long, "why": ["few"]}]}).startswith(f"Class {long[:39]}…: too few")
+    taken = {"class": "b", "taken_for": long, "share": 1}
+    assert mistakes({"mistakes": [taken]}) == f"Most often taken: b for {long[:39]}… (100.0 %)."
     assert failed(None) == failed({"failed": []}) == ""
 
 
@@ -128,6 +132,11 @@ def test_the_verdict_ends_with_it() -> None:
     assert said.endswith("real images 98.9 %. The mean over classifiers, 91.1 %, is 21.1 points above the floor, noisy "
                          "class means of the same budget (70.0 %).")  # fmt: skip
     assert verdict(content(floor=False), 600).endswith("real images 98.9 %.")
+    alone = content(floor=False)
+    alone["metrics"]["utility"] = {"mlp": {"accuracy": 0.9}}
+    assert "; an MLP trained on them reaches 90.0 %" in verdict(alone, 600)
+    alone["metrics"]["utility"] = {"logreg": {"accuracy": 0.9}}
+    assert "; a logistic regression trained on them" in verdict(alone, 600)
 
 
 @pytest.mark.parametrize("floor", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -20,13 +21,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from damage import damaged
+from PIL import Image
 from report_stand_in import digits
 
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, kinds_of, priced
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import account_told, verify_contents, verify_meaning, verify_network
 from raysyn.report import verify as verifying
-from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, rounded_up, told
+from raysyn.report.earlier import earlier
+from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, told
+from raysyn.report.pictures import png_bytes
 from raysyn.report.release import (
     ALWAYS,
     certificate,
@@ -42,6 +46,7 @@ from raysyn.report.verify import main, verify
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.may_leave import network_text
 from raysyn.runs.versions import version
+from raysyn.screen.words import rounded_up
 
 STAGES = {
     "central": Cost(mechanism="means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel"),
@@ -77,7 +82,7 @@ def checked(release: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dic
     status = main([str(release)])
     *lines, last = capsys.readouterr().out.splitlines()
     names = ("promise", "statement", "adjacency", "epsilon", "figures", "attacks", "meaning", "delta", "terms",
-             "fields", "files", "account", "images", "card", "layouts", "network", "contents", "pages",
+             "fields", "files", "account", "images", "samples", "card", "layouts", "network", "contents", "pages",
              "nothing else")  # fmt: skip
     rows = {name: line for line in lines for name in names if line[7:].startswith(f"{name} ")}
     assert len(rows) == len(lines)
@@ -91,7 +96,7 @@ def test_a_sound_release_passes(
     status, rows, last = checked(release_of(tmp_path, accountant, private), capsys)
     assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and "holds" in last
     if private:
-        assert len(rows) == 15 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
+        assert len(rows) == 16 and f"by {accountant.upper()} from the 2 rows" in rows["epsilon"][1]
     else:
         assert "no differential privacy" in rows["promise"][1]
 
@@ -99,7 +104,7 @@ def test_a_sound_release_passes(
 def test_a_sound_release_of_persons_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     release = release_of(tmp_path, persons=700)
     status, rows, _ = checked(release, capsys)
-    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 15
+    assert status == 0 and {verdict for verdict, _ in rows.values()} == {"holds"} and len(rows) == 16
     assert rows["adjacency"][1] == ADD_REMOVE_PERSON and "of the private persons at" in rows["attacks"][1]
     signed = json.loads((release / "certificate.json").read_text())
     assert "any one person with all their images" in signed["statement"]
@@ -599,16 +604,19 @@ def test_links_are_none_of_the_release(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def sign_anew(release: Path, **files: bytes) -> None:
-    """Other contents, with hashes that fit."""
+    """Other contents, with hashes that fit, and pages that say so."""
+    sign(release, pages_of(sign(release, files)))
+
+
+def sign(release: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The certificate, once it has the hashes of these."""
     path = release / "certificate.json"
-    signed = json.loads(path.read_text())
+    signed: dict[str, Any] = json.loads(path.read_text())
     for name, content in files.items():
         (release / name).write_bytes(content)
         signed["files"][name] = {"sha256": hashlib.sha256(content).hexdigest()}
-    for name, content in pages_of(signed).items():
-        (release / name).write_bytes(content)
-        signed["files"][name] = {"sha256": hashlib.sha256(content).hexdigest()}
     path.write_text(json.dumps(signed))
+    return signed
 
 
 def test_what_the_network_holds_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -791,6 +799,108 @@ def repacked(change: Callable[[bytes], bytes], end: bytes = b"") -> Callable[[by
         )
 
     return changed
+
+
+def sheet_with(change: Callable[[Any], Any]) -> Callable[[bytes], bytes]:
+    """samples.png, drawn otherwise."""
+
+    def changed(picture: bytes) -> bytes:
+        return png_bytes(change(Image.open(io.BytesIO(picture))))
+
+    return changed
+
+
+def scribbled(place: tuple[int, int]) -> Callable[[Any], Any]:
+    def change(sheet: Any) -> Any:
+        sheet.putpixel(place if place[0] >= 0 else (sheet.width + place[0], place[1]), (1, 2, 3))
+        return sheet
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda picture: chunk_more(picture), "is no PNG file of pixels alone"),
+        (lambda picture: picture + b"Jane Doe", "is no PNG file of pixels alone"),
+        (sheet_with(lambda sheet: sheet.rotate(180)), "shows other images"),
+        (sheet_with(scribbled((-100, 40))), "shows other images"),
+        (sheet_with(scribbled((-3, 3))), "shows other images"),
+        (sheet_with(lambda sheet: sheet.crop((0, 0, sheet.width, sheet.height - 1))), "has not the size"),
+        (sheet_with(lambda sheet: sheet.resize((3000, sheet.height))), "has not the size"),
+        (sheet_with(lambda sheet: sheet.convert("L")), "has not the size"),
+        (lambda _: b"no picture", "has not the size"),
+    ],
+    ids=["chunk", "tail", "turned", "pixel", "margin", "cut", "wide", "grey", "none"],
+)  # fmt: skip
+def test_the_sheet_of_samples_shows_the_images_and_holds_nothing_else(
+    change: Callable[[bytes], bytes], said: str, sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_anew(sound, **{"samples.png": change((sound / "samples.png").read_bytes())})
+    status, rows, _ = checked(sound, capsys)
+    assert status == 1 and {name for name, (verdict, _) in rows.items() if verdict == "FAILS"} == {"samples"}
+    assert said in rows["samples"][1]
+
+
+def test_a_sheet_may_be_lettered_otherwise(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By another font, or by names that are written out: that is behind the hash alone, and said."""
+
+    def wider(sheet: Any) -> Any:
+        made = Image.new("RGB", (sheet.width + 31, sheet.height), "white")
+        made.paste(sheet, (31, 0))
+        made.putpixel((5, 40), (0, 0, 0))
+        return made
+
+    sign_anew(sound, **{"samples.png": sheet_with(wider)((sound / "samples.png").read_bytes())})
+    status, rows, _ = checked(sound, capsys)
+    assert status == 0 and "names beside them are compared by hash alone" in rows["samples"][1]
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_releases_that_are_there_already_pass_with_the_words_they_have(
+    private: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = release_of(tmp_path, private=private)
+    names = ("certificate.html", "disclosure.json", "README.md")
+    then = {name: earlier(name, (release / name).read_text()) for name in names}
+    assert "overflow-wrap: anywhere; }\n" in (release / names[0]).read_text().replace("code ", "")
+    for words in ("h1, p, li", '"scroll"') + (() if private else ("nothing limits that", "that nothing is promised")):
+        assert words not in "".join(then.values())
+    if not private:
+        assert (
+            "and the public facts; nothing else</td>" in then[names[0]] and "whether the ledger says" in then[names[0]]
+        )
+    sign(release, {name: text.encode() for name, text in then.items()})
+    status, _, last = checked(release, capsys)
+    assert status == 0, last
+    sign(release, {"README.md": then["README.md"].replace("synthetic images", "images").encode()})
+    assert checked(release, capsys)[0] == 1
+
+
+def test_what_was_said_of_one_class_and_one_image_is_known() -> None:
+    one = "- there is 1 private image\n- there is 1 class, and what it is called"
+    assert (
+        earlier("disclosure.json", one)
+        == "- there are 1 private images\n- there are 1 classes, and what they are called"
+    )
+    domain = '"data_domain": "images of 8 x 8 x 1'
+    assert earlier("disclosure.json", f'{domain}"') == f'{domain} with a class each"'
+    assert earlier("disclosure.json", f'{domain} with a class each"') == f'{domain} with a class each"'
+    assert earlier("README.md", "grey, of 1 class: a") == "grey, of 1 classes: a"
+    assert earlier("croissant.json", one) == one
+
+
+@pytest.mark.parametrize(("by", "said"), [(version(), False), ("0.0.3", True)])
+def test_another_version_is_no_reason_where_it_is_the_same(
+    by: str, said: bool, sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sound / "certificate.json"
+    signed = json.loads(path.read_text())
+    signed |= {"delta": "small", "made_by": {**signed["made_by"], "raysyn": by}}
+    path.write_text(json.dumps(signed))
+    assert main([str(sound)]) == 2
+    told = capsys.readouterr().err
+    assert "certificate.json is damaged" in told and (f"of another version of raysyn (made by {by}" in told) == said
 
 
 def other_sum(at: int) -> Callable[[bytes], bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -189,6 +190,35 @@ def test_plan_table_and_sentences_are_taken_literally() -> None:
     for words in ("noise multiplier", "epsilon alone", "2197", "0.204", "epsilon 10 in all"):
         assert words in text
     assert "None" not in text
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 40, 20])
+def test_no_word_and_no_figure_of_a_table_is_broken(width: int) -> None:
+    log = Log()
+    console = Console(log)
+    console._rich.width = width
+    row = {"stage": "finetune", "mechanism": "DP-SGD on the diffusion model", "noise_multiplier": 0.6475,
+           "sampling_rate": 0.06831, "steps": 2197, "epsilon_alone": 6.481}  # fmt: skip
+    run = {"run": "ab12cd34", "method": "noisy_means quick", "promise": "1,498 images", "ε alone": "6.481",
+           "ε so far": "6.481", "state": "partly paid", "in an earlier run": "about 50 % in ab12cd34"}  # fmt: skip
+    for rows in ([row], [run]):
+        console.plan_table(rows, title="Plan", caption="together")
+    text = log.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    words = set(re.findall(r"[^\s│┃,]+", text))
+    told = " ".join([*map(str, [*row.values(), *run.values()]), "Plan together mechanism steps promise earlier"])
+    assert words >= set(told.replace(",", " ").split()), set(told.split()) - words
+    assert ("┏" in text) == (width >= 60) and text.count("together") == 2
+
+
+def test_no_epsilon_is_printed_smaller_than_it_is() -> None:
+    log = Log()
+    console = Console(log)
+    console.plan_table([{"stage": "one", "noise_multiplier": 1.33935, "epsilon_alone": 1.33935}])
+    console.show("finetune", 0, 10, {"epsilon": 1.33935})
+    console.show("finetune", 10, 10, {"epsilon": 1.33935, "loss": 1.33935})
+    assert console._describe(1, 2, {"epsilon": 1.33935, "loss": 1.33935}, 0.0) == "1/2 · ε 1.34 · loss 1.339"
+    assert "1.339 " in log.getvalue() and "1.34 " in log.getvalue(), "noise is not rounded up"
 
 
 def test_ascii_terminal_is_enough() -> None:

@@ -14,6 +14,8 @@ import pytest
 import raysyn
 from raysyn.compute.doorway import Outside
 from raysyn.methods.tracking import facts, name_of
+from raysyn.privacy.cost import Cost
+from raysyn.privacy.ledger import Plan
 from raysyn.screen import trackers
 from raysyn.screen.trackers import Ended, Kind, Show, Told, tracked
 
@@ -212,6 +214,11 @@ def test_mlflow_goes_on_with_the_run_that_is_continued(tmp_path: Path, monkeypat
 
 def test_what_is_told_of_a_run_is_public() -> None:
     assert facts("pigan", "quick", None) == {"method": "pigan", "preset": "quick", "guarantee": "none"}
+    cost = Cost(mechanism="m", noise_multiplier=5.0, sampling_rate=1.0, steps=1)
+    plan = Plan(stages={"one": cost}, delta=0.00076025, accountant="prv", epsilon_budget=9.0)
+    about, spent = facts("pigan", "quick", plan), plan.priced().epsilon
+    assert about["delta"] == "0.000761" and spent <= float(about["epsilon"]) <= spent * 1.001
+    assert plan.rows()[0]["epsilon_alone"] <= float(about["one.epsilon_alone"])
     assert name_of("s3://key:word@bucket/runs/scans?scheme=http") == "scans"
     assert name_of("s3://key:word@bucket") == "bucket" and name_of("runs/..") not in ("", "..")
     assert name_of("runs/what & where") == "what___where"

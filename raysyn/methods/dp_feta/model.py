@@ -39,6 +39,7 @@ from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.privacy.queries.noise import Floats
 from raysyn.privacy.queries.votes import VOTES
 from raysyn.privacy.trial import Choice
+from raysyn.screen.words import rounded_up
 from raysyn.train import loop
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.few_weights import ALL
@@ -81,7 +82,7 @@ def spatial(setting: PrivateSetting) -> Begun:
     stream = Stream(folder.secret, "central")
     query = partial(central_query.central_images, private, config.central, stream)
     central = unpack(folder.stage("central", lambda: pack(ledger.pay("central", query()))), private)
-    setting.console.stage("central", f"{len(central)} noisy central images, ε {ledger.epsilon():.3g} so far")
+    setting.console.stage("central", f"{len(central)} noisy central images, ε {rounded_up(ledger.epsilon())} so far")
     model.warm_up(lambda: central)
     return Begun(model, central)
 

@@ -235,7 +235,7 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers or len(config.students) > 1 else []
+    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) + len(config.students) > 1 else []
     if config.alignment.start == "public" or experiments.public_places(config):
         choices.append(comparison(MOST_SHARED))
     if experiments.asked(config):

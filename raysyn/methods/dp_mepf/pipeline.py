@@ -52,6 +52,7 @@ from raysyn.privacy.queries import perceptual
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.perceptual import MEANS, SQUARES, sensitivity
 from raysyn.report.report import Report
+from raysyn.screen.words import of_each
 from raysyn.train.perceptual import perceived
 
 DROWNED = 1.0
@@ -147,8 +148,8 @@ def story(setting: PrivateSetting, features: int) -> list[str]:
     what = " and of their squares" if len(config.moments.stages()) > 1 else ""
     who = "a classifier that was given" if public is None else f"a classifier of {len(public.train):,} public images"
     return [
-        f"Asked for the noisy mean of {features:,} features{what}, as {who} sees them, of each of {private.classes} "
-        "classes.",
+        f"Asked for the noisy mean of {features:,} features{what}, as {who} sees them, of "
+        f"{of_each(private.classes, 'class')}.",
         *(in_both(public) if public is not None else []),
         f"Trained a generator for {config.training.iterations:,} steps to have these means.",
     ]
@@ -165,7 +166,7 @@ def made_from(config: Config, public: Public | None, network: Classifier) -> Map
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
     choices.append(comparison(MOST_SHARED) if config.query.checkpoint is None else GIVEN)
     return [*choices, *looked_at(config), *declared(config)]
 

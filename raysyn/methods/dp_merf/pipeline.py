@@ -24,6 +24,7 @@ from raysyn.privacy import units
 from raysyn.privacy.queries import embedding
 from raysyn.privacy.queries.embedding import EMBEDDING
 from raysyn.report.report import Report
+from raysyn.screen.words import of_each
 
 
 def prepare(config: Config) -> Prepared:
@@ -49,7 +50,8 @@ def run(setting: PrivateSetting) -> Report:
     generator = learned(setting, config, means_KF, features)
     synthetic = synthesise(setting, of_generator(generator))
     done = [
-        f"Asked for the noisy mean of {config.features.count:,} random features of each of {private.classes} classes.",
+        f"Asked for the noisy mean of {config.features.count:,} random features of "
+        f"{of_each(private.classes, 'class')}.",
         f"Trained a generator for {config.training.iterations:,} steps to have these means.",
     ]
     return finish(setting, NAME, synthetic, done=done, weighed=partial(unlike, asked, answer_KF))

@@ -28,6 +28,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import embedding
 from raysyn.privacy.queries.embedding import EMBEDDING, sensitivity
 from raysyn.report.report import Report
+from raysyn.screen.words import of_each
 
 DROWNED = 1.0
 """How far an image could go along nothing but noise, from which on a warning is given: as far as along itself. On
@@ -75,7 +76,7 @@ def run(setting: PrivateSetting) -> Report:
     synthetic = synthesise(setting, of_generator(learned(setting, config, means_KF, features)))
     what = f"the gradient of a random network, {means_KF.shape[1]:,} numbers"
     done = [
-        f"Asked for the noisy mean of {what}, of each of {private.classes} classes.",
+        f"Asked for the noisy mean of {what}, of {of_each(private.classes, 'class')}.",
         f"Trained a generator for {config.training.iterations:,} steps until what it makes had these means.",
     ]
     return finish(setting, NAME, synthetic, weighed=partial(unlike, asked, answer_KF), done=done)

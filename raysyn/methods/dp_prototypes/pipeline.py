@@ -219,7 +219,7 @@ def made_from(config: Config, public: Public, network: Classifier) -> Mapping[st
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers or len(config.students) > 1 else []
+    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) + len(config.students) > 1 else []
     choices.append(comparison(MOST_SHARED))
     if config.query.checkpoint is not None:
         choices.append(GIVEN)

@@ -33,6 +33,7 @@ from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.votes import VOTES, plan
 from raysyn.report.report import Report
+from raysyn.screen.words import of_each, so_many
 
 
 def prepare(config: Config) -> Prepared:
@@ -59,7 +60,7 @@ def run(setting: PrivateSetting) -> Report:
     source = source_of(config.source, private.class_names, private.shape, setting.more, config.seed)
     found = setting.folder.stage(VOTES, partial(evolve, setting, source))
     rounds, classes, each = found["noisy"].shape
-    console.stage(VOTES, f"{rounds} rounds for {each} candidates of each of {classes} classes, {setting.spent()}")
+    console.stage(VOTES, f"{rounds} rounds for {each} candidates of {of_each(classes, 'class')}, {setting.spent()}")
     for sentence in by_chance(setting, found["noisy"]):
         console.say(sentence)
 
@@ -93,7 +94,8 @@ def story(setting: PrivateSetting, found: Mapping[str, Any]) -> list[str]:
     return [
         votes + "those with the most noisy votes were varied.",
         *by_chance(setting, found["noisy"]),
-        f"Drew {len(found['population']['shares'])} classes, {mix_of(config)}, as variations of the last candidates.",
+        f"Drew {so_many(len(found['population']['shares']), 'class')}, {mix_of(config)}, as variations of the last "
+        "candidates.",
     ]
 
 

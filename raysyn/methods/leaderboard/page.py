@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from raysyn.methods.leaderboard.rows import Row
-from raysyn.report.meaning import rounded_up
 from raysyn.report.tables import MISSING, UNIT, figure, in_words, percent, tells_units
+from raysyn.screen.words import rounded_up
 
 REPORT, SAMPLES = "runs/{}/internal/report.html", "runs/{}/release/samples.png"
 """From the page's folder."""

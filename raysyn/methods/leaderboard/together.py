@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from raysyn.privacy.cost import Cost, priced, unit_of
-from raysyn.report.meaning import rounded_up
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.storage import Store, read_bytes, under
+from raysyn.screen.words import rounded_up
 
 
 def beside(storage: str, asked: Sequence[str]) -> list[str]:

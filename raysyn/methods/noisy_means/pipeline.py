@@ -32,6 +32,7 @@ from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.privacy.queries.moments import MEANS, SPREAD
 from raysyn.report.report import Report
+from raysyn.screen.words import so_many
 
 
 def prepare(config: Config) -> Prepared:
@@ -60,7 +61,7 @@ def run(setting: PrivateSetting) -> Report:
     used, mix = directions(fitted), mix_of(setting.config)
     synthetic = synthesise(setting, drawn_from(fitted, shape))
     done = story(config, plan, private)
-    done.append(f"Drew {len(synthetic):,} images, {mix}, each mean plus up to {used} directions.")
+    done.append(f"Drew {len(synthetic):,} images, {mix}, each mean plus up to {so_many(used, 'direction')}.")
     return finish(setting, NAME, synthetic, central=class_means(fitted, private), done=done)
 
 
@@ -71,7 +72,7 @@ def directions(fitted: ClassGaussians) -> int:
 
 def drawn_from(fitted: ClassGaussians, shape: Shape) -> Drawing:
     """Images from a Gaussian of each class."""
-    told = f"drawn from a Gaussian per class, of up to {directions(fitted)} directions"
+    told = f"drawn from a Gaussian per class, of up to {so_many(directions(fitted), 'direction')}"
     return Drawing(draw_chunk, (fitted, shape), told)
 
 

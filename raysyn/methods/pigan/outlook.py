@@ -30,6 +30,7 @@ from raysyn.metrics.inception import TRY
 from raysyn.privacy import sgd
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.screen.console import Console, duration
+from raysyn.screen.words import rounded_up
 from raysyn.train import conditional_gans as gans
 from raysyn.train import paired_networks
 from raysyn.train.memory import Need, at_once
@@ -118,7 +119,7 @@ def show_outlook(console: Console, config: Config, prepared: Prepared, machines:
     found, rows = stages(config, prepared, machines)
     caption, promise = "", "" if config.model == "dpgan" else ", no differential privacy"
     if any(row["noise multiplier"] != "-" for row in rows):
-        caption = f"δ is {config.budget.delta_for(members.units):.3g}."
+        caption = f"δ is {rounded_up(config.budget.delta_for(members.units))}."
     else:
         rows = [{name: value for name, value in row.items() if name != "noise multiplier"} for row in rows]
     console.plan_table(

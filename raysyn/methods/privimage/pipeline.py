@@ -214,7 +214,7 @@ def made_from(config: Config, public: Public | None, selected: Selection | None)
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if config.eval.classifiers else []
+    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
     if config.reads_public:
         choices.append(comparison(MOST_SHARED))
     if config.pretraining == "selected" and config.query.checkpoint is not None:

@@ -1,0 +1,56 @@
+"""What pages and cards said before they were mended: of a release that is there already `raysyn verify` takes it still.
+
+All of them are made of the certificate, byte by byte, so that what differs is told in pairs: words as they are written
+now, and as they were. No release is written so again.
+"""
+
+from __future__ import annotations
+
+import re
+
+from raysyn.report.card import CARD
+from raysyn.report.disclosure import DATA_FLOW, DATA_FLOW_WITHOUT_PROMISE, DISCLOSURE
+from raysyn.report.page import PAGE
+
+ONE = (
+    ("there is 1 class, and what it is called", "there are 1 classes, and what they are called"),
+    ("there is 1 private image", "there are 1 private images"),
+    ("there is 1 private person", "there are 1 private persons"),
+)
+WITHOUT_PROMISE = (
+    *((told, DATA_FLOW[who]) for who, told in DATA_FLOW_WITHOUT_PROMISE.items()),
+    ("makes this page anew, and compares every file with its hash. How the images were made nobody can check\n"
+     "from a release: that is the word of the one who made it. <code>disclosure.json</code> says that there is no "
+     "promise to disclose; what only the\n",
+     "makes this page anew, and\ncompares every file with its hash. What nobody can check from a release is whether "
+     "the ledger says what was done: that is the word of the one who\nmade it. <code>disclosure.json</code> has the "
+     "same under the headings of NIST SP 800-226 and of the DP deployments registry; what only the\n"),
+)  # fmt: skip
+STYLE = (
+    ("h1, p, li { overflow-wrap: anywhere; } .scroll { overflow-x: auto; }\n", ""),
+    (" .scroll { overflow: visible; }", ""),
+    ('<div class="scroll"><table>', "<table>"),
+    ("</table></div>", "</table>"),
+)
+WORDS = {
+    PAGE: (*STYLE, *WITHOUT_PROMISE, *ONE),
+    DISCLOSURE: ONE,
+    CARD: (
+        (", of 1 class: ", ", of 1 classes: "),
+        ("json`: that nothing is promised, and", "json`: what is promised and what is not, and"),
+        ("json`: the same under the headings", "json`: the promise under the headings of NIST SP 800-226 and"),
+    ),
+}  # fmt: skip
+OF_ONE_CLASS = re.compile(r'("data_domain": "images of \d+ x \d+ x \d+)"')
+
+
+def earlier(name: str, text: str) -> str:
+    """The `text` of a file as it was."""
+    for now, before in WORDS.get(name, ()):
+        text = text.replace(now, before)
+    return OF_ONE_CLASS.sub(r'\1 with a class each"', text) if name == DISCLOSURE else text
+
+
+def is_made(content: bytes, name: str, made: bytes) -> bool:
+    """Whether a file is what is made anew, as it is written now or as it was."""
+    return content in (made, earlier(name, made.decode()).encode())
