@@ -162,14 +162,11 @@ def _refuse_unread(made: Any, path: tuple[str, ...], name: str) -> None:
     `unread()`, {its field or a group that it is in, dotted: why nothing reads it}."""
     group = made
     for at, field in enumerate(path):
-        if group is None:
-            return
-        if callable(unread := getattr(group, "unread", None)):
-            told = unread()
-            for end in range(at + 1, len(path) + 1):
-                if why := told.get(".".join(path[at:end])):
-                    raise ValueError(f"--{name} {why}: leave it out")
-        group = getattr(group, field)
+        told = group.unread() if hasattr(group, "unread") else {}
+        for end in range(at + 1, len(path) + 1):
+            if why := told.get(".".join(path[at:end])):
+                raise ValueError(f"--{name} {why}: leave it out")
+        group = getattr(group, field, None)
 
 
 def difference(config: Any, width: int) -> str:
