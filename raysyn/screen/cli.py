@@ -173,9 +173,7 @@ def run_or_explain(
             try:
                 work(checked)
             except Exception as error:
-                if getattr(error, "is_told", False):
-                    return _ended(error)
-                if (full := _no_room(error)) is None:
+                if getattr(error, "is_told", False) or (full := _no_room(error)) is None:
                     raise
                 print(
                     f"error: what is to be written has no room ({full}): free some, then the same command continues "
@@ -186,16 +184,12 @@ def run_or_explain(
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return 130
-    except Exception as error:  # of `check`: nothing that the stack holds has ended well
+    except Exception as error:  # here, as nothing that the stack holds has ended well
         if not getattr(error, "is_told", False):
             raise
-        return _ended(error)
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
-
-
-def _ended(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 1
 
 
 def _any_character() -> None:

@@ -159,14 +159,15 @@ def assigned(config: C, words: Sequence[str], prog: str) -> C:
 
 def _refuse_unread(made: Any, path: tuple[str, ...], name: str) -> None:
     """ValueError for a flag that changes a setting and nothing else, as one of the groups around it tells by its
-    `unread()`, {its field or a group that it is in, dotted: why nothing reads it}."""
+    `unread()`, {its field, dotted: why nothing reads it}."""
     group = made
     for at, field in enumerate(path):
-        told = group.unread() if hasattr(group, "unread") else {}
-        for end in range(at + 1, len(path) + 1):
-            if why := told.get(".".join(path[at:end])):
-                raise ValueError(f"--{name} {why}: leave it out")
-        group = getattr(group, field, None)
+        if group is None:
+            return
+        unread = getattr(group, "unread", None)
+        if callable(unread) and (why := unread().get(".".join(path[at:]))):
+            raise ValueError(f"--{name} {why}: leave it out")
+        group = getattr(group, field)
 
 
 def difference(config: Any, width: int) -> str:

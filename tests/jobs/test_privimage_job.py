@@ -11,7 +11,7 @@ JOB = "privimage"
 TINY = (
     "quick --data.limit 300 --public.limit 600 --query.network.width 4 --query.epochs 1 --network.width 8 "
     "--network.multipliers 1 --network.patch 2 --pretrain.iterations 4 --finetune.batch-size 32 --finetune.epochs 1 "
-    "--gan.network.channels 2 --gan.network.depth 1 --gan.discriminator.channels 2 --gan.pretrain.iterations 4 "
+    "--gan.network.channels 2 --gan.network.depth 1 --gan.discriminator.channels 2 --gan.pretrain.iterations 5 "
     "--sampler.steps 2 --synthetic 200 --eval.epochs 1 --eval.classifiers logreg --eval.no-floor "
     "--eval.feature-epochs 1 --on.sgd.engine bookkeeping --on.sgd.micro-batch 32 --on.sgd.channels-last True"
 ).split()

@@ -155,11 +155,8 @@ class Config(Declared, Snapshots):
             f"central.{name}": "belongs to --central.kind gaussian or evolution of dp_feta"
             for name in ("share", "draws")
         }
-        if not self.shows_training():
-            found["snapshots"] = "belongs to diffusion models that DP-SGD fine-tunes"
-        # Not of the public images and the query: comparisons of kinds of pre-training name them for all.
-        other = ("gan",) if self.generator == "diffusion" else ("network", "noise", "pretrain", "warmup", "sampler")
-        return found | dict.fromkeys(other, f"is not read with --generator {self.generator}")
+        more = {"snapshots": "belongs to diffusion models that DP-SGD fine-tunes"}
+        return found if self.shows_training() else found | more
 
     def _check_comparisons(self) -> None:
         if self.generator == "gan" and (self.sampler_fid is not None or self.experiment.widths):

@@ -58,7 +58,6 @@ from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.storage import load_saved
-from raysyn.screen.flags import assigned
 from raysyn.train import gan, semantic
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
@@ -621,13 +620,3 @@ def test_experiments_that_cannot_be_are_refused(
 def test_pre_training_without_a_step_of_the_generator_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^gan\.pretrain\.iterations is 3, but gan\.pretrain\.discriminator_steps 4"):
         GANPretrainConfig(iterations=3, discriminator_steps=4)
-
-
-@pytest.mark.parametrize(
-    ("preset", "flag"),
-    [("quick", "--gan.pretrain.iterations 9"), ("quick-gan", "--network.width 8"), ("quick-gan", "--sampler.steps 9")],
-)
-def test_settings_of_the_other_generator_are_refused(preset: str, flag: str) -> None:
-    name, value = flag.split()
-    with pytest.raises(ValueError, match=rf"^{name} is not read with --generator (gan|diffusion): leave it out$"):
-        assigned(PRESETS[preset], [name, value], "raysyn privimage")
