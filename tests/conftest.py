@@ -17,10 +17,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # Here more processes compute than there are cores: a thread that waits for another one in a loop keeps it from working,
 # and a stage that has two of them takes many times as long. Read when torch is imported, here and in what is started.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# As `make test` has it, however pytest was started: where the environment keeps Python from writing down what it has
-# compiled, each of dozens of processes compiles raysyn anew, which takes longer than all that it imports.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 # The same examples every time: a change is judged by its own faults. `--hypothesis-profile=default` looks for more.
 settings.register_profile("the_same", derandomize=True, database=None)
@@ -174,13 +170,13 @@ def no_charts(request: pytest.FixtureRequest) -> Iterator[None]:
 def as_few_passes_as_asked_for(request: pytest.FixtureRequest) -> Iterator[None]:
     """Classifiers that judge a tiny run get twenty passes where one is asked for, in a process that trains them for
     each of hundreds of runs. Tests of whole runs ask that they are trained, not how well: that is tested where they
-    are, in the rooms of metrics and of training. A module that looks at passes says so."""
+    are, in the rooms of metrics and of training."""
     from raysyn.train import classifier
 
     rooms = (ROOT / "tests/methods", ROOT / "tests/examples")
     whole_runs = request.path.parent == ROOT / "tests" or any(map(request.path.is_relative_to, rooms))
     with pytest.MonkeyPatch.context() as patch:
-        if whole_runs and not getattr(request.module, "LOOKS_AT_PASSES", False):
+        if whole_runs:
             patch.setattr(classifier, "MOST_PASSES", 1)
         yield
 

@@ -9,6 +9,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from raysyn.compute import peak
@@ -52,7 +53,7 @@ class Machines:
         """ValueError for what no machine can give: known before one is asked."""
         for field in ("workers", "cpus_per_worker", "gpus_per_worker", "gpus_per_unit"):
             whole, value = field in ("workers", "cpus_per_worker"), getattr(self, field)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int if whole else (int, float))):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral if whole else Real)):
                 raise ValueError(f"on.{field} is {value!r}: give a {'whole ' if whole else ''}number, or leave it out")
         for field in ("workers", "cpus_per_worker"):
             if (count := getattr(self, field)) is not None and count < 1:

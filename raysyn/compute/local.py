@@ -48,7 +48,7 @@ class LocalWorker(Alone):
 
 class Trial(LocalWorker):
     """The worker of one trial of a search: `tell` hears every report, also those of an earlier process that were made
-    before its last state, so that a trial reports first and then saves."""
+    before its last state, so that a trial reports first and then saves. One that is pruned saves no more."""
 
     def __init__(self, name: str, store: Store, tell: Callable[[int, int, dict[str, float]], None]) -> None:
         super().__init__(name, store)

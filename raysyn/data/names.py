@@ -14,7 +14,7 @@ from pathlib import Path
 
 CONTROL = ("Cc", "Zl", "Zp")
 """Unicode's categories of line breaks, tabs and other control characters."""
-TURNS = {*map(chr, (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
+TURNS = {*map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
 """Invisible characters after which what follows is shown in another order, whatever it is written into."""
 AT_MOST = 12
 """Names of columns in a message."""

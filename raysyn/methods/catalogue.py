@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, get_args
@@ -72,6 +72,8 @@ class Entry:
         found = self._part("work", "METHOD")
         if self._ours():
             return found
+        if not is_dataclass(found) or isinstance(found, type):
+            raise Broken(f"{self.name}: METHOD of {self.work} is no raysyn.methods.method.Method: make it one")
         if (name := getattr(found, "name", None)) != self.name:
             raise Broken(f"{self.name}: METHOD of {self.work} is called {name!r}: give it the name of its Entry")
         return replace(found, guarantee=self.guarantee)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from raysyn.data.images import Dataset, Images, load
@@ -20,7 +21,6 @@ from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
 from raysyn.runs.refusals import METHOD_SOURCE
-from raysyn.screen.ended import Ended
 
 
 def look(
@@ -49,10 +49,6 @@ usual = uncharged
 """What is uncharged of most methods."""
 
 
-class WrongName(Ended, ValueError):
-    """A release would say that another method made it."""
-
-
 Beside = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Section]]]
 """beside(metrics): what else is measured once the images are, for report.json and as parts of the page."""
 
@@ -62,12 +58,12 @@ def finish(
     drawn_again: Images | None = None, beside: Beside | None = None, weighed: Weighed | None = None,
     uncharged: Sequence[str] | None = None, public: Mapping[str, Any] | None = None,
     generated: Images | None = None, sections: Callable[[], Sequence[Section]] = tuple,
-    answered: Weighed | None = None, **more: Any,
+    answered: Weighed | None = None, weights_leave: bool = False, **more: Any,
 ) -> Report:  # fmt: skip
     """The end of a pipeline: certificate and release, then measures on real images and the report, which stay inside.
 
     Args:
-        method: its name, as the certificate says it.
+        method: its name, as the certificate says it; of another package's its own, or one that begins with that.
         synthetic: what leaves; computed from nothing but what the ledger was paid for, if there is one.
         done: what was done, a sentence per stage.
         central: noisy images that were paid for, to be shown beside.
@@ -79,12 +75,14 @@ def finish(
         uncharged: what is uncharged, where that is more than usual.
         public: what was public, as the certificate names it.
         sections: makes parts of the page, after the release; they stand before what `beside` brings.
+        weights_leave: that the release holds weights by which canaries are guessed, where `Method.shown` does not say.
         more: of the report's environment.
     Raises ValueError where a stage of the plan was not paid, and, once all is written, Refuted where the canaries of
     the run show more than is promised.
     """
-    config, folder = setting.config, setting.folder
-    _check_name(setting, method)
+    config, folder, method = setting.config, setting.folder, _name(setting, method)
+    if weights_leave:
+        setting = replace(setting, weights_leave=True)
     privacy = release(
         setting, method, synthetic, usual(config) if uncharged is None else uncharged, **(public or {})
     )  # fmt: skip
@@ -106,11 +104,11 @@ def finish(
     return report
 
 
-def _check_name(setting: Setting, method: str) -> None:
-    """WrongName where a method of another package gives its release any name but its own."""
+def _name(setting: Setting, method: str) -> str:
+    """`method`, but for another method's name that another package's gives: said, as its `run` was paid for by now."""
     about = json.loads(setting.folder.run_json.read_text())
-    if METHOD_SOURCE in about["config"] and method != (own := about["method"]):
-        raise WrongName(
-            f"finish(setting, {method!r}, ...) would certify another method than {own}, which this is: give "
-            f"finish(setting, {own!r}, ...)"
-        )
+    own: str = about["method"]
+    if METHOD_SOURCE not in about["config"] or method.startswith(own):
+        return method
+    setting.console.say(f"WARNING: finish(setting, {method!r}, ...) names another method: certified as {own}.")
+    return own

@@ -97,7 +97,8 @@ def draw_checked(
             return found
     of = "" if shape is None else f" of images {shape}"
     raise WrongAnswer(
-        f"draw answered {_kind(found)}, for {len(labels_N)} labels{of}: give a torch tensor, uint8 (N, H, W, C)"
+        f"draw answered {_kind(found)}, for {len(labels_N)} labels{of}: give a torch tensor, uint8 (N, H, W, C); "
+        "what was paid is spent"
     )
 
 

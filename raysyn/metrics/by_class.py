@@ -36,7 +36,7 @@ def by_class(
     Returns lists in the order of the classes, None for one without a test image: {test_images, accuracy, accuracy_low,
     accuracy_high and accuracy_<source> of the others}, where accuracy is the share of a class's test images that are
     called so, a mean over classifiers; `failed`: [{class, index, why, real_too}] with `why` a list of `chance` (the
-    interval holds guessing, one in so many classes, and little beyond), `few` (it holds that, and much more) and
+    interval reaches guessing, one in so many classes, and little beyond), `few` (it holds that, and much more) and
     `floor` (worse than from the floor's images, image by image), and whether what learned from real images is at chance
     there too (None where nothing did); `mistakes`:
     [{class, taken_for, share}], the most frequent; `confusion`: by source, how often an image of the row's class was

@@ -109,7 +109,8 @@ def check_plan(plan: Plan, private: Images) -> None:
     if plan.n is not None and plan.n != private.units:
         there = f"{private.units:,} {word(private)}s"
         raise ValueError(
-            f"the plan is for n = {plan.n:,}, but there are {there}: give Plan.within the n that units.planned hands on"
+            f"the plan is for n = {plan.n:,}, but there are {there}: give Plan.within the n that units.planned hands "
+            "on, and Prepared as dataset.train the images that are asked"
         )
     if plan.delta * private.units >= 1:
         raise ValueError(

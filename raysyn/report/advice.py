@@ -55,18 +55,18 @@ def advice(content: Mapping[str, Any]) -> list[Advice]:
     real, below = mean.get("accuracy_real_data"), metrics.get("utility_below_real")
     gap = None if real is None else real - mean["accuracy"]
     found = [*copied, *_steps(content), *_letters(content)]
-    if gap is not None and (told := _gap(gap, below, content["dataset"]["n_test"])) is not None:
-        found.append(told)
-    elif content["privacy"]["guarantee"] == "dp":
-        found += [*_budget(content, gap), *_other_method(content, gap)]
+    if content["privacy"]["guarantee"] == "dp":
+        told = None if gap is None else _gap(gap, below, content["dataset"]["n_test"])
+        found += [*_budget(content, gap), *_other_method(content, gap)] if told is None else [told]
     return [*found, *_not_from_real_ones(metrics), *_seeds(content), *_test_images(content)]
 
 
 def _gap(gap: float, below: Mapping[str, float] | None, tests: int) -> Advice | None:
     """What is said where real images taught no more, or where nobody can tell; None where they surely did."""
     if gap <= NEAR and (below is None or below["high"] <= OPEN):
-        more = f"{100 * gap:.1f} points" if gap > 0 else "nothing"
-        within = "" if below is None else f" (at most {100 * below['high']:.1f} in 19 of 20 cases)"
+        more = f"{100 * gap:.1f} points" if gap >= 0.0005 else "nothing"
+        open_ = below is not None and below["high"] > 0
+        within = f" (at most {100 * below['high']:.1f}, by a 95 % interval)" if below is not None and open_ else ""
         return Advice("Not more ε", f"From real images classifiers learned {more} more{within}.")
     if below is None or below["low"] > 0:
         return None

@@ -41,6 +41,7 @@ WORDS = {
         ("json`: the same under the headings", "json`: the promise under the headings of NIST SP 800-226 and"),
     ),
 }  # fmt: skip
+THOUSANDS = re.compile(r"\b(\d{1,3}),(\d{3}) classes")
 OF_ONE_CLASS = re.compile(r'("data_domain": "images of \d+ x \d+ x \d+)"')
 
 
@@ -48,6 +49,7 @@ def earlier(name: str, text: str) -> str:
     """The `text` of a file as it was."""
     for now, before in WORDS.get(name, ()):
         text = text.replace(now, before)
+    text = THOUSANDS.sub(r"\1\2 classes", text)
     return OF_ONE_CLASS.sub(r'\1 with a class each"', text) if name == DISCLOSURE else text
 
 

@@ -63,7 +63,7 @@ class ClassifierConfig:
                 f"epochs is {self.epochs}, batch_size {self.batch_size}, resnet9_batch_size "
                 f"{self.resnet9_batch_size}: give at least 1, 1 and 2"
             )
-        if not self.learning_rate > 0 or not 0 <= self.beta1 < 1:
+        if not 0 < self.learning_rate < math.inf or not 0 <= self.beta1 < 1:
             raise ValueError(
                 f"learning_rate is {self.learning_rate} and beta1 {self.beta1}: give a rate above 0 and a decay from 0 "
                 "up to below 1"

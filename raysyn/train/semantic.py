@@ -76,7 +76,8 @@ def fit(
         start, history, best = state["epoch"], state["history"], state["best"]
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-    size = min(config.batch_size, len(train))
+    # Two for each rank at least, as batch statistics need them: of fewer images some are taken more than once.
+    size = min(config.batch_size, max(len(train), 2 * worker.world_size))
     steps = math.ceil(len(train) / size)
     every = math.ceil(config.epochs / CHECKPOINTS)
     for epoch in range(start, config.epochs):

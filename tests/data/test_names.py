@@ -66,20 +66,18 @@ LATIN = os.fsdecode(b"kr\xe4nklich")
         "\u202edlim",
         "a\u2066b",
         "a\u2069",
-        "\u200fa",
-        "a\u061c",
     ],
 )
 def test_what_cannot_be_written_is_refused_with_a_mend(name: str) -> None:
     with pytest.raises(ValueError, match=r"^here: the name of class 1, '.*', .*(rename it|give it a name)$") as caught:
         check_class_names("here", ["fine", name])
-    if turns := [one for one in name if one in "\u202e\u2066\u2069\u200f\u061c"]:
+    if turns := [one for one in name if one in "\u202e\u2066\u2069"]:
         assert f"holds U+{ord(turns[0]):04X}, an invisible character that turns around" in str(caught.value)
     # Neither does the sentence hold what it complains of.
     assert str(caught.value).encode().isascii() and str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("name", ["größe 良性", "<b>&", "[bold]x[", "a/b", 'it\'s "so"', "zero\u200cwidth", "0"])
+@pytest.mark.parametrize("name", ["größe 良性", "<b>&", "[bold]x[", "a/b", 'it\'s "so"', "zero\u200cwidth", "\u05d0\u200f", "0"])
 def test_what_can_be_written_is_not(name: str) -> None:
     check_name("here", "the data set", name)
     check_class_names("here", [name, name + "2"])

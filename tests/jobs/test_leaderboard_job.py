@@ -373,6 +373,8 @@ def test_a_refused_run_ends_the_board_with_its_name_its_sentence_and_how_many_ot
     assert ended({1: refused, 2: crashed}).startswith(f"{name}Further runs that failed: 1. The runs that are done")
     assert ended({1: ended_early}).startswith(f"the run {units[1].name} ended early: why?\nThe runs that are done")
     assert ended({1: crashed}) == ended({1: crashed, 2: refused}) == "unchanged"
+    after = "Traceback (most recent call last):\nKeyError: 'x'"
+    assert ended({1: f"{ended_early}\n{after}"}) == "unchanged"
 
 
 def test_a_budget_that_is_too_small_is_told_in_the_boards_own_flags(

@@ -28,6 +28,8 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_besid
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import account_told, verify_contents, verify_meaning, verify_network
 from raysyn.report import verify as verifying
+from raysyn.report.card import CARD
+from raysyn.report.disclosure import DISCLOSURE
 from raysyn.report.earlier import earlier
 from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, told
 from raysyn.report.pictures import png_bytes
@@ -826,12 +828,13 @@ def scribbled(place: tuple[int, int]) -> Callable[[Any], Any]:
         (sheet_with(lambda sheet: sheet.rotate(180)), "shows other images"),
         (sheet_with(scribbled((-100, 40))), "shows other images"),
         (sheet_with(scribbled((-3, 3))), "shows other images"),
+        (sheet_with(lambda sheet: sheet.paste("red", (0, 0, 9, 9)) or sheet), "has colours beside its images"),
         (sheet_with(lambda sheet: sheet.crop((0, 0, sheet.width, sheet.height - 1))), "has not the size"),
         (sheet_with(lambda sheet: sheet.resize((3000, sheet.height))), "has not the size"),
         (sheet_with(lambda sheet: sheet.convert("L")), "has not the size"),
         (lambda _: b"no picture", "has not the size"),
     ],
-    ids=["chunk", "tail", "turned", "pixel", "margin", "cut", "wide", "grey", "none"],
+    ids=["chunk", "tail", "turned", "pixel", "margin", "red", "cut", "wide", "grey", "none"],
 )  # fmt: skip
 def test_the_sheet_of_samples_shows_the_images_and_holds_nothing_else(
     change: Callable[[bytes], bytes], said: str, sound: Path, capsys: pytest.CaptureFixture[str]
@@ -853,7 +856,7 @@ def test_a_sheet_may_be_lettered_otherwise(sound: Path, capsys: pytest.CaptureFi
 
     sign_anew(sound, **{"samples.png": sheet_with(wider)((sound / "samples.png").read_bytes())})
     status, rows, _ = checked(sound, capsys)
-    assert status == 0 and "names beside them are compared by hash alone" in rows["samples"][1]
+    assert status == 0 and "is grey, known by hash alone" in rows["samples"][1]
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -1093,3 +1096,24 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
             assert verify(sound), what
         except ValueError as error:
             assert "damaged" in str(error), what
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "before"),
+    [
+        (CARD, ", of 1,001 classes: ", ", of 1001 classes: "),
+        (DISCLOSURE, "there are 1,001 classes, and", "there are 1001 classes, and"),
+        (CARD, ", of 1 class: image", ", of 1 classes: image"),
+        (DISCLOSURE, "there is 1 private image", "there are 1 private images"),
+        (DISCLOSURE, '"data_domain": "images of 8 x 8 x 1"', '"data_domain": "images of 8 x 8 x 1 with a class each"'),
+    ],
+)
+def test_what_was_written_before_is_known_by_its_words(name: str, now: str, before: str) -> None:
+    assert earlier(name, now) == before
+
+
+def test_a_sheet_of_samples_may_be_larger_than_what_pillow_takes_for_a_bomb(
+    sound: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert checked(sound, capsys)[0] == 0 and Image.MAX_IMAGE_PIXELS == 100

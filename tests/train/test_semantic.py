@@ -143,3 +143,16 @@ def test_a_step_takes_no_more_images_than_there_are(monkeypatch: pytest.MonkeyPa
     config = replace(SMALL, epochs=2, batch_size=100)
     semantic.fit(Alone(), config.network.build(1, 3), stripes(10), stripes(6, 1), config, 0)
     assert seen[::2] == [10, 10]  # the others are validation images
+
+
+def test_ranks_of_few_images_have_two_each() -> None:
+    """One alone has no batch statistics."""
+    torch.set_num_threads(1)
+
+    def rank(worker: Worker) -> int:
+        torch.manual_seed(0)
+        network = SMALL.network.build(1, 3)
+        return len(semantic.fit(worker, network, stripes(3), stripes(6, 1), replace(SMALL, epochs=1), 0)["history"])
+
+    answers, _ = on_ranks(rank, 3)
+    assert answers == [1, 1, 1]

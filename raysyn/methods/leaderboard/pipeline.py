@@ -48,7 +48,8 @@ def _reports(
             return compute.map(run_job, units, name="runs", shared=shared, keys=[one.name for one in units])
     except RuntimeError as failed:
         refused = re.search(r"unit (\d+) of(?:.*\n)*?.*: exit status ([12])\n(?:.*\n)*?error: (.*)", str(failed))
-        if refused is None:
+        # A crash ends with 1 too, and is told by its traceback, whatever was said on the way.
+        if refused is None or "Traceback (most recent call last)" in str(failed)[refused.start(2) :]:
             raise
         several = re.search(r"\((\d+) of \d+ units failed", str(failed))
         how = "was refused" if refused[2] == "2" else "ended early"

@@ -93,11 +93,17 @@ def judging_key(config: Config, unit: Unit) -> str:
     return f"{training_key(unit)}-{digest(config.monte_carlo, config.eval, JUDGEMENT + scored)}"
 
 
+def split_of(shared: Mapping[str, Any], index: int) -> tuple[Images, Images]:
+    """Members and others of a split. Canaries take part in the first alone, which the released GAN has too; further
+    ones are of the images as they are."""
+    return split(shared["config"], shared["loaded" if index else "dataset"], index)
+
+
 def train_unit(unit: Unit, shared: Mapping[str, Any]) -> dict[str, Tensor]:
     """One unit: the weights of one GAN, trained on one split."""
     (variant, index), config = unit, shared["config"]
     seed = seed_of(config, index)
-    members = share_of(split(config, shared["dataset"], index)[0], variant.share, seed)  # of all, then who is there
+    members = share_of(split_of(shared, index)[0], variant.share, seed)  # of all, then who is there
     if variant.model != "dpgan":
         own = present(members)
         return gans.fit(Alone(), variant.kind, config.network, own, variant.gan, variant.penalty, seed)["weights"]
@@ -121,7 +127,7 @@ def judge_unit(item: tuple[Unit, Mapping[str, Tensor]], shared: Mapping[str, Any
     from scipy.special import expit
 
     ((variant, index), weights), config = item, shared["config"]
-    members, others = split(config, shared["dataset"], index)
+    members, others = split_of(shared, index)
     seed = seed_of(config, index)
     networks = loaded(config.network, variant, members, weights, best_device())
     # As many others per member, whatever the share of members: chance is the same for all GANs.

@@ -228,8 +228,8 @@ def train_and_judge(
     the units share beside configuration and images."""
     config, compute = setting.config, setting.compute
     shared = {
-        "config": config, "dataset": setting.dataset, "secret": setting.folder.secret, "speed": setting.machines.sgd,
-        **more,
+        "config": config, "dataset": setting.dataset, "loaded": setting.loaded, "secret": setting.folder.secret,
+        "speed": setting.machines.sgd, **more,
     }  # fmt: skip
     different = {experiments.judging_key(config, unit): unit for unit in units}
     # The slowest first, so that no worker starts one when the others are done.

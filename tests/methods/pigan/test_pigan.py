@@ -429,7 +429,7 @@ def test_no_two_private_trainings_share_noise(monkeypatch: pytest.MonkeyPatch) -
         raise InterruptedError
 
     monkeypatch.setattr(experiments.sgd, "fit", caught)
-    shared = {"config": TINY, "dataset": dataset, "secret": bytes(32), "speed": SGDSpeed()}
+    shared = {"config": TINY, "dataset": dataset, "loaded": dataset, "secret": bytes(32), "speed": SGDSpeed()}
     one = replace(variants.released(TINY), model="dpgan")
     for variant in (one, replace(one, budget=replace(one.budget, epsilon=3.0)), replace(one, max_grad_norm=2.0)):
         for index in range(2):
@@ -527,3 +527,16 @@ def test_who_asks_for_an_epsilon_does_not_get_a_gan_without() -> None:
             assigned(quick, words, "raysyn pigan")
         assigned(replace(quick, model="dpgan"), words, "raysyn pigan")
     assigned(replace(quick, experiment=compared), ["--max-grad-norm", "0.1"], "raysyn pigan")
+
+
+def test_further_splits_are_of_the_images_as_they_are() -> None:
+    """Canaries, and who of them is absent, are the released GAN's, of the first split."""
+    dataset = pigan.prepare(TINY).dataset
+    given = replace(dataset, train=replace(dataset.train, images_NHWC=np.zeros_like(dataset.train.images_NHWC[:])))
+    shared = {"config": TINY, "dataset": given, "loaded": dataset}
+    assert not experiments.split_of(shared, 0)[0].images_NHWC.any()
+    members, others = experiments.split_of(shared, 1)
+    assert (
+        members.images_NHWC.reshape(len(members), -1).any(1).all()
+        and others.images_NHWC.reshape(len(others), -1).any(1).all()
+    )
