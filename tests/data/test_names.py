@@ -77,7 +77,7 @@ def test_what_cannot_be_written_is_refused_with_a_mend(name: str) -> None:
     assert str(caught.value).encode().isascii() and str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("name", ["größe 良性", "<b>&", "[bold]x[", "a/b", 'it\'s "so"', "zero\u200cwidth", "\u05d0\u200f", "0"])
+@pytest.mark.parametrize("name", ["größe 良性", "<b>&", "[bold]x[", "a/b", 'it\'s "so"', "\u05d0\u200c\u200f", "0"])
 def test_what_can_be_written_is_not(name: str) -> None:
     check_name("here", "the data set", name)
     check_class_names("here", [name, name + "2"])
