@@ -26,7 +26,7 @@ from raysyn.methods.catalogue import METHODS
 from raysyn.methods.method import usually_uncharged
 from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.sweep import UNCHARGED
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, best_uncharged
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.report import choices
 from raysyn.report.release import COVERS, DOES_NOT_COVER, statement
@@ -314,6 +314,7 @@ def spoken_by(method: Any) -> set[str]:
         value = node.value if isinstance(node, ast.Constant) else None
         if isinstance(node, ast.Name):
             value = getattr(home, node.id, None)
+            value = BEST_IS_UNCHARGED if value is best_uncharged else value
         if isinstance(node, ast.Call) and "config" not in ast.unparse(node) and "choices" not in ast.unparse(node):
             value = eval(ast.unparse(node), vars(home))
         found |= {value} if isinstance(value, str) and " " in value else set()

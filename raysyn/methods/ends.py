@@ -17,7 +17,7 @@ from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import evaluate
 from raysyn.methods.weighing import Weighed
 from raysyn.metrics.checks import check_measures
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import best_uncharged
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
 from raysyn.runs.refusals import METHOD_SOURCE
@@ -41,8 +41,7 @@ def look(
 
 def uncharged(config: Any) -> list[str]:
     """What looking at private data may have shaped without being paid for (house rule: charge it or say it)."""
-    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
-    return [*choices, *looked_at(config), *declared(config)]
+    return [*best_uncharged(config.eval.classifiers), *looked_at(config), *declared(config)]
 
 
 usual = uncharged

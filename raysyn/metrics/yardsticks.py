@@ -25,6 +25,11 @@ NOBODY: Judged = {"classifiers": {}, "said": {}, "images": {}}
 """No classifier."""
 
 
+def best_uncharged(*names: Sequence[str]) -> list[str]:
+    """What is uncharged where the best of these classifiers is named: nothing, unless there are several in all."""
+    return [BEST_IS_UNCHARGED] if sum(map(len, names)) > 1 else []
+
+
 def told(judged: Judged, test: Images) -> dict[str, Any]:
     """The `utility` of a report: the classifiers; then `mean` and `best` of them, see `summary`; `images`; what stands
     beside, see `beside`. No classifiers: an empty dictionary."""

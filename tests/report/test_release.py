@@ -24,7 +24,7 @@ from raysyn.data import images as data
 from raysyn.methods import catalogue, common, ends
 from raysyn.methods.declared import declared
 from raysyn.methods.leaderboard.together import in_row, together
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, summary
+from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, best_uncharged, summary
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import choices, report
@@ -145,7 +145,7 @@ def test_what_a_method_adds_to_its_choices_is_found(monkeypatch: pytest.MonkeyPa
     source = inspect.getsource(method.uncharged)
     for new in (
         source.replace("    return [", f"    if config.seed > 3:\n        choices.append({told!r})\n    return ["),
-        source.replace("[BEST_IS_UNCHARGED]", "[ANOTHER]"),
+        source.replace("best_uncharged(config.eval.classifiers)", "[ANOTHER]"),
     ):
         monkeypatch.setattr(inspect, "getsource", lambda _, new=new: new)
         monkeypatch.setattr(home, "ANOTHER", told, raising=False)
@@ -178,6 +178,9 @@ def test_the_best_classifier_is_a_choice_of_several_and_told_once() -> None:
         if hasattr(getattr(config, "eval", None), "classifiers"):
             told = [spoken(method, config, names) for names in ((), ("cnn",), ("cnn", "mlp"))]
             assert told[0] == told[1] and set(told[2]) - set(told[1]) == {BEST_IS_UNCHARGED}, one.name
+            assert BEST_IS_UNCHARGED in spoken_by(method), one.name
+    told = [best_uncharged(*names) for names in ([()], [("cnn",)], [("cnn", "mlp")], [("cnn",), ("own",)])]
+    assert told == [[], [], [BEST_IS_UNCHARGED], [BEST_IS_UNCHARGED]]
     assert "metrics." not in BEST_IS_UNCHARGED
     assert choices.added_up([choices.BEST_ONCE, "a"], [BEST_IS_UNCHARGED]) == ["a", BEST_IS_UNCHARGED]
     assert choices.added_up([choices.BEST_ONCE], ["a"]) == [choices.BEST_ONCE, "a"], "what was looked at stays so"

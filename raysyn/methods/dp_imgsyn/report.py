@@ -17,7 +17,7 @@ from raysyn.methods.dp_imgsyn.config import Config
 from raysyn.methods.dp_imgsyn.experiments import Compared
 from raysyn.methods.dp_imgsyn.plane import EDGE, inside
 from raysyn.methods.soft_config import MOST_SHARED
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import best_uncharged
 from raysyn.privacy.cost import unit_of
 from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.figures import Line, chart, maps
@@ -235,7 +235,7 @@ def story(setting: PrivateSetting, public: Public | None) -> list[str]:
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) + len(config.students) > 1 else []
+    choices = best_uncharged(config.eval.classifiers, config.students)
     if config.alignment.start == "public" or experiments.public_places(config):
         choices.append(comparison(MOST_SHARED))
     if experiments.asked(config):

@@ -43,7 +43,7 @@ from raysyn.methods.public_classifier import (
 )
 from raysyn.methods.sweep import looked_at
 from raysyn.methods.synthesis import judging, synthesise
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import best_uncharged
 from raysyn.models.classifiers import Classifier
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
@@ -166,7 +166,7 @@ def made_from(config: Config, public: Public | None, network: Classifier) -> Map
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
+    choices = best_uncharged(config.eval.classifiers)
     choices.append(comparison(MOST_SHARED) if config.query.checkpoint is None else GIVEN)
     return [*choices, *looked_at(config), *declared(config)]
 

@@ -51,7 +51,7 @@ from raysyn.methods.releasing import release
 from raysyn.methods.soft_config import JUDGED_BY, MOST_SHARED
 from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import best_uncharged
 from raysyn.models.classifiers import Classifier
 from raysyn.models.discriminant import Discriminant, seen
 from raysyn.models.students import student
@@ -219,7 +219,7 @@ def made_from(config: Config, public: Public, network: Classifier) -> Mapping[st
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) + len(config.students) > 1 else []
+    choices = best_uncharged(config.eval.classifiers, config.students)
     choices.append(comparison(MOST_SHARED))
     if config.query.checkpoint is not None:
         choices.append(GIVEN)

@@ -38,7 +38,7 @@ from raysyn.methods.synthesis import synthesise
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.fidelity import Inception, as_had, inception_weights, left_out
 from raysyn.metrics.utility import judge, subset, unit_name
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, guessing, summary
+from raysyn.metrics.yardsticks import best_uncharged, guessing, summary
 from raysyn.privacy import engines, sgd, units
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
@@ -264,7 +264,7 @@ def accuracy_on_members(setting: Setting) -> dict[str, float]:
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private images may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
+    choices = best_uncharged(config.eval.classifiers)
     if variants.asked(config):
         choices.append(
             "the experiments train further GANs on private images; nothing of these is released, but a setting chosen "

@@ -49,7 +49,7 @@ from raysyn.methods.sweep import check, looked_at
 from raysyn.methods.synthesis import evaluate, judging
 from raysyn.metrics.checks import check_measures
 from raysyn.metrics.semantics import read_vectors
-from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED
+from raysyn.metrics.yardsticks import best_uncharged
 from raysyn.privacy import engines, units
 from raysyn.privacy.ledger import Plan
 from raysyn.report.rehearsal import rehearse
@@ -214,7 +214,7 @@ def made_from(config: Config, public: Public | None, selected: Selection | None)
 
 def uncharged(config: Config) -> list[str]:
     """What looking at private data may have shaped without being paid for."""
-    choices = [BEST_IS_UNCHARGED] if len(config.eval.classifiers) > 1 else []
+    choices = best_uncharged(config.eval.classifiers)
     if config.reads_public:
         choices.append(comparison(MOST_SHARED))
     if config.pretraining == "selected" and config.query.checkpoint is not None:
