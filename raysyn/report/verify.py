@@ -21,7 +21,6 @@ from raysyn.privacy.ledger import cost_of
 from raysyn.privacy.many import composed
 from raysyn.report import account_told, verify_contents, verify_meaning, verify_network, verify_samples
 from raysyn.report.card import IMAGES
-from raysyn.report.earlier import is_made
 from raysyn.report.layouts import MANIFEST
 from raysyn.report.release import (
     ALWAYS,
@@ -33,7 +32,7 @@ from raysyn.report.release import (
     pages_of,
     statement,
 )
-from raysyn.report.verify_contents import Check, at_most, parsed
+from raysyn.report.verify_contents import Check, at_most, made_anew, parsed
 from raysyn.report.verify_network import NetworkFits
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import FOLDERS, NETWORK_ABOUT, NETWORK_WEIGHTS
@@ -251,9 +250,7 @@ def _pages(release: Path, signed: Mapping[str, Any]) -> Check:
         made = pages_of(signed)
     except DAMAGE as error:
         return Check("pages", False, f"cannot be made of this certificate ({type(error).__name__}: {error})")
-    others = [name for name, content in made.items() if not is_made((release / name).read_bytes(), name, content)]
-    wrong = f"{' and '.join(others)}: not what the certificate gives"
-    return Check("pages", not others, wrong if others else "are what the certificate gives, byte by byte")
+    return made_anew("pages", release, made, "are what the certificate gives")
 
 
 def _wrong(release: Path, known: Mapping[str, str], links: AbstractSet[Path]) -> list[str]:

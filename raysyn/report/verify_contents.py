@@ -239,9 +239,18 @@ def cards(release: Path, signed: Mapping[str, Any], images: Images) -> Check:
     except (ValueError, AttributeError) as error:
         return Check("card", False, f"{CROISSANT} is damaged ({error})")
     made = {name: text.encode(errors="replace") for name, text in again.items()}
-    others = [name for name, content in made.items() if not is_made((release / name).read_bytes(), name, content)]
-    wrong = f"{' and '.join(others)}: not what the certificate and the images give"
-    return Check("card", not others, wrong if others else "is what the certificate and the images give, byte by byte")
+    return made_anew("card", release, made, "is what the certificate and the images give")
+
+
+def made_anew(check: str, release: Path, made: Mapping[str, bytes], said: str) -> Check:
+    """Whether these files are what is made anew, as it is written now or, which is told, as it was; `said` says that
+    they are."""
+    there = {name: (release / name).read_bytes() for name in made}
+    if others := [name for name, content in made.items() if not is_made(there[name], name, content)]:
+        return Check(check, False, f"{' and '.join(others)}: not {said.partition(' ')[2]}")
+    before = [name for name, content in made.items() if there[name] != content]
+    told = f"; as an earlier raysyn wrote it: {' and '.join(before)}" if before else ""
+    return Check(check, True, f"{said}, byte by byte{told}")
 
 
 def _in_layouts(release: Path) -> set[str]:

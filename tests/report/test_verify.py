@@ -874,8 +874,11 @@ def test_releases_that_are_there_already_pass_with_the_words_they_have(
             "and the public facts; nothing else</td>" in then[names[0]] and "whether the ledger says" in then[names[0]]
         )
     sign(release, {name: text.encode() for name, text in then.items()})
-    status, _, last = checked(release, capsys)
+    status, rows, last = checked(release, capsys)
     assert status == 0, last
+    before = "byte by byte; as an earlier raysyn wrote it: "
+    assert rows["pages"][1].endswith(f"{before}certificate.html")
+    assert rows["card"][1].endswith("byte by byte" if private else f"{before}README.md")
     sign(release, {"README.md": then["README.md"].replace("synthetic images", "images").encode()})
     assert checked(release, capsys)[0] == 1
 
