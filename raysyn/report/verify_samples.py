@@ -11,7 +11,6 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,8 @@ SAMPLES = "samples.png"
 WIDEST = 40
 """Pixels that a letter of a name takes at most."""
 LONGEST = 300
-"""Letters of a name that are looked at."""
+"""Letters of a name that are looked at, which bounds what a sheet unpacks to. Names were once written in full: of words
+1,500 letters still fit, of nothing but W 800; the name of a folder has 255 at most."""
 
 
 def samples(release: Path, images: Released) -> Check:
@@ -52,7 +52,7 @@ def _fault(picture: bytes, released: Released) -> str | None:
         return f"{SAMPLES} is no PNG file of pixels alone"
     left, rows = width - sheet.strip - MARGIN, sheet.height - sheet.below
     # Its size is known by now, and may be beyond what Pillow takes for a bomb.
-    with patched_limit(Image, None):
+    with any_size():
         whole = np.asarray(Image.open(io.BytesIO(picture)))
     found = whole[:rows, left:]
     made = np.full_like(found, 255)
@@ -72,13 +72,15 @@ def _coloured(pixels_HWC: np.ndarray) -> bool:
 
 
 @contextmanager
-def patched_limit(image: Any, pixels: int | None) -> Iterator[None]:
-    """Within, images of so many pixels are opened."""
-    before, image.MAX_IMAGE_PIXELS = image.MAX_IMAGE_PIXELS, pixels
+def any_size() -> Iterator[None]:
+    """Within, Pillow opens images of any size."""
+    from PIL import Image
+
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
     finally:
-        image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _shown(released: Released) -> Images:

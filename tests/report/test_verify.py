@@ -26,7 +26,8 @@ from report_stand_in import digits
 
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, delta_beside, kinds_of, priced
 from raysyn.privacy.ledger import Ledger, Plan, Release
-from raysyn.report import account_told, verify_contents, verify_meaning, verify_network
+from raysyn.report import account_told, verify_contents, verify_meaning, verify_network, verify_samples
+from raysyn.report import pictures as sheets
 from raysyn.report import verify as verifying
 from raysyn.report.card import CARD
 from raysyn.report.disclosure import DISCLOSURE
@@ -1113,6 +1114,21 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
 )
 def test_what_was_written_before_is_known_by_its_words(name: str, now: str, before: str) -> None:
     assert earlier(name, now) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"), [("W" * 255, True), ("a caption " * 150, True), ("a caption " * 300, False)]
+)
+def test_a_sheet_may_have_long_names_in_full(
+    name: str, holds: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it had once, before they were cut off."""
+    monkeypatch.setattr(sheets, "LONGEST", len(name))
+    images = replace(digits(20), class_names=(name, *"123456789"))
+    (tmp_path / "samples.png").write_bytes(png_bytes(sheets.sample_sheet(images)))
+    each = [png_bytes(image) for image in images.images_NHWC]
+    released = verify_contents.Images("s", (8, 8, 1), images.class_names, images.labels_N, each, False, False)
+    assert verify_samples.samples(tmp_path, released).holds == holds
 
 
 def test_a_sheet_of_samples_may_be_larger_than_what_pillow_takes_for_a_bomb(
