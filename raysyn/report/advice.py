@@ -64,10 +64,10 @@ def advice(content: Mapping[str, Any]) -> list[Advice]:
 def _gap(gap: float, below: Mapping[str, float] | None, tests: int) -> Advice | None:
     """What is said where real images taught no more, or where nobody can tell; None where they surely did."""
     if gap <= NEAR and (below is None or below["high"] <= OPEN):
-        more = f"{100 * gap:.1f} points" if gap >= 0.0005 else "nothing"
-        open_ = below is not None and below["high"] > 0
-        within = f" (at most {100 * below['high']:.1f}, by a 95 % interval)" if below is not None and open_ else ""
-        return Advice("Not more ε", f"From real images classifiers learned {more} more{within}.")
+        more, at_most = f"{100 * gap:.1f} points" if gap >= 0.0005 else "nothing", ""
+        if below is not None and below["high"] > 0:
+            at_most = f" (at most {100 * below['high']:.1f}, by a 95 % interval)"
+        return Advice("Not more ε", f"From real images classifiers learned {more} more{at_most}.")
     if below is None or below["low"] > 0:
         return None
     return Advice(
