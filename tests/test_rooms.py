@@ -14,7 +14,7 @@ STORAGE = "runs.storage"
 ARROWS: dict[str, set[str]] = {
     "data": set(),
     "models": set(),
-    "screen": set(),
+    "screen": {"privacy.rounding"},
     "compute": {STORAGE},
     "train": {"models", "compute", "data"},
     "privacy": {"data", "compute", "train"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -11,6 +10,7 @@ from raysyn.privacy.account import Account, Asked, Run, Total, paid_line, planne
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, same_price, unit_of
 from raysyn.privacy.ledger import Plan, cost_of
 from raysyn.privacy.many import composed
+from raysyn.privacy.rounding import rounded_down, rounded_up
 from raysyn.privacy.sketch import PART
 
 NOTHING = "nothing is left of it"
@@ -112,9 +112,10 @@ def why_not_all(account: Account, runs: Sequence[tuple[Run, Asked, Collection[st
     alone = composed([cost for rest in rests.values() for cost in rest.values()], inforce.delta).epsilon
     still = "still to begin or to go on"
     many = f"{len(rests):,} runs {still} come" if len(rests) > 1 else f"run {still} comes"
+    before, come, whole = (rounded_up(one, 4) for one in (held.together(adjacency, inforce.delta), alone, after))
     return (
-        f"budget.total is {inforce.total:g} at delta {inforce.delta:.3g}, of which earlier runs have spent or reserved "
-        f"{held.together(adjacency, inforce.delta):.4g}, and the {many} to {alone:.4g}, {after:.4g} with those: "
+        f"budget.total is {inforce.total:g} at delta {rounded_up(inforce.delta)}, of which earlier runs have spent or "
+        f"reserved {before}, and the {many} to {come}, {whole} with those: "
         f"{room(held.left(adjacency, inforce), inforce.total)}; ask for fewer runs or smaller --epsilons, or raise "
         "the total by --budget.new-total with --budget.reason"
     )
@@ -213,14 +214,14 @@ def _no_room(account: Account, run: Run, total: Total) -> str | None:
     after = account.together(run.adjacency, total.delta, *lacking(account, run).values())
     if after <= total.total * (1 + 1e-6):  # rounding, as of a plan
         return None
-    spent = f"{account.spent(run.adjacency, total.delta):.4g}"
-    held = f"{account.together(run.adjacency, total.delta):.4g}"
+    spent = rounded_up(account.spent(run.adjacency, total.delta), 4)
+    held = rounded_up(account.together(run.adjacency, total.delta), 4)
     found = room(account.left(run.adjacency, total), total.total)
     mend = f"{found}, " if found == NOTHING else f"lower --budget.epsilon, for {found}, or "
     return (
-        f"budget.total is {total.total:g} at delta {total.delta:.3g}, of which earlier runs have spent "
+        f"budget.total is {total.total:g} at delta {rounded_up(total.delta)}, of which earlier runs have spent "
         f"{spent if held == spent else f'{spent}, {held} with what is reserved'}, and with this run it "
-        f"would be {after:.4g}: {mend}raise the total by --budget.new-total with --budget.reason"
+        f"would be {rounded_up(after, 4)}: {mend}raise the total by --budget.new-total with --budget.reason"
     )
 
 
@@ -229,5 +230,4 @@ def room(left: float, total: float) -> str:
     squares, a 20,000th of a total still has room for a hundredth of it. Rounded down: what is named fits."""
     if left < total / 100:
         return NOTHING
-    half_a_digit = 5e-3 * 10.0 ** math.floor(math.log10(left))
-    return f"there is room for about {left - half_a_digit:.3g}"
+    return f"there is room for about {rounded_down(left)}"

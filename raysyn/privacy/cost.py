@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from raysyn.privacy import prv, rdp
 from raysyn.privacy.rdp import Kind
+from raysyn.privacy.rounding import rounded_down, rounded_up
 
 COUNTING = "noisy class counts"
 FLAGS = {COUNTING: "--classes.noisy-counts"}
@@ -77,7 +78,8 @@ class Budget:
         if self.delta * n >= 1:
             raise ValueError(
                 f"budget.delta is {self.delta:g}, but there are {n:,} {unit}s, and with 1/n or more the promise holds "
-                f"for publishing one of them outright: give --budget.delta below {1 / n:.2g}, such as {0.01 / n:.0e}"
+                f"for publishing one of them outright: give --budget.delta below {rounded_down(1 / n, 2)}, such as "
+                f"{0.01 / n:.0e}"
             )
         return self.delta
 
@@ -262,13 +264,13 @@ def sgd_schedule(n: int, batch_size: int, epochs: float, group: str = "") -> tup
 
 
 def _overspent(budget: float, delta: float, accountant: str, fixed: Sequence[Cost], flexible: Cost) -> str:
-    alone = [f"{cost.mechanism} {epsilon([cost], delta, accountant):.3g}" for cost in fixed]
+    alone = [f"{cost.mechanism} {rounded_up(epsilon([cost], delta, accountant))}" for cost in fixed]
     if not alone:
         return f"budget.epsilon is {budget:g}, too small for any {flexible.mechanism} here: raise it"
     asked = "".join(f" ({flag})" for name, flag in FLAGS.items() if name in {cost.mechanism for cost in fixed})
     return (
         f"budget.epsilon is {budget:g}, but the queries before {flexible.mechanism} spend "
-        f"{epsilon(fixed, delta, accountant):.3g} ({', '.join(alone)}): "
+        f"{rounded_up(epsilon(fixed, delta, accountant))} ({', '.join(alone)}): "
         f"raise --budget.epsilon, or ask less or with more noise{asked}"
     )
 

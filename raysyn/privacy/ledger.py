@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from raysyn.privacy.cost import Budget, Cost, Priced, calibrate, epsilon, priced
+from raysyn.privacy.rounding import rounded_up
 
 T = TypeVar("T")
 _COST_FIELDS = tuple(Cost.__dataclass_fields__)
@@ -64,7 +65,7 @@ class Plan:
         # The slack covers rounding where stages were calibrated in another order, nothing more.
         if spent > self.epsilon_budget * (1 + 1e-6):
             raise ValueError(
-                f"budget.epsilon is {self.epsilon_budget:g}, but the planned stages spend {spent:g}: "
+                f"budget.epsilon is {self.epsilon_budget:g}, but the planned stages spend {rounded_up(spent, 6)}: "
                 "raise it or plan more noise"
             )
 

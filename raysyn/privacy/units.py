@@ -48,6 +48,7 @@ from raysyn.data.images import Images
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, COUNTED, Cost
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.poisson import Stream
+from raysyn.privacy.rounding import rounded_down
 from raysyn.train import philox
 
 Indices = NDArray[np.int64]
@@ -115,7 +116,7 @@ def check_plan(plan: Plan, private: Images) -> None:
     if plan.delta * private.units >= 1:
         raise ValueError(
             f"the plan's delta is {plan.delta:g}, but there are {told(private)}, and with 1/n or more the promise "
-            f"holds for publishing one of them outright: plan with a delta below {1 / private.units:.2g}"
+            f"holds for publishing one of them outright: plan with a delta below {rounded_down(1 / private.units, 2)}"
         )
 
 

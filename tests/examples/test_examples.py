@@ -139,7 +139,7 @@ def test_a_hospital_looks_names_patients_releases_checks_draws_and_is_refused_mo
     assert "- This release is (3, 1e-5)-differentially private: whether any one person with all their images" in shown
     assert "everything that can be checked from a release holds" in shown and "\n500 more images, of abdomen" in shown
     assert re.search(r"^Spent: ε 3\.00 of 4\. Room for another of about ε 2\.\d\d\.$", shown, re.M)
-    assert re.search(r"^Refused: budget\.total is 4 at delta 1e-05, of which earlier runs have spent 3,", shown, re.M)
+    assert re.search(r"^Refused: budget\.total is 4 at delta 1e-5, of which earlier runs have spent 3,", shown, re.M)
 
 
 @pytest.mark.slow

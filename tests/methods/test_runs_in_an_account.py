@@ -368,7 +368,7 @@ def test_a_dry_run_tells_the_total_that_there_would_be_and_of_one_that_is_spent_
 ) -> None:
     spent = epsilon([COST], DELTA, "prv")
     place.made("a", stages=("one",), total=spent * (1 + 1e-7))
-    with pytest.raises(ValueError, match=r"it would be 0\.6871: nothing is left of it, raise the total by"):
+    with pytest.raises(ValueError, match=r"it would be 0\.6872: nothing is left of it, raise the total by"):
         place.made("b", stages=("one",))
     held = accounts.told(str(place.source))["together"][0]
     assert 0 <= held["left"] < spent / 100 and accounts._together(held, DELTA).endswith("nothing is left.")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from raysyn.privacy.account import Account, Run, paid_line, planned_line, read
 from raysyn.privacy.admission import admit, check_prices, lacking, totals, why_not_all
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
+from raysyn.privacy.rounding import rounded_down, rounded_up
 from raysyn.privacy.sketch import SIZE, Sketch
 from raysyn.report import account_told
 
@@ -131,14 +132,14 @@ def test_what_would_exceed_the_total_is_refused_with_what_is_spent_reserved_and_
         admit(now, run("b", more), Asked())
     alone, both = (epsilon([cost(one) for one in some], DELTA, "prv") for some in ((3.0,), (3.0, more)))
     for said in (
-        f"spent {alone:.4g}, and with this run",
-        f"it would be {both:.4g}",
+        f"spent {rounded_up(alone, 4)}, and with this run",
+        f"it would be {rounded_up(both, 4)}",
         "--budget.new-total",
     ):
         assert said in str(error.value)
     # A plan of what is said to be left has room.
     left = now.left(ADD_REMOVE, now.totals[0])
-    assert f"{left:.3g}" in str(error.value) and alone + left > 2.0
+    assert f"room for about {rounded_down(left)}, or" in str(error.value) and alone + left > 2.0
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_what_would_exceed_the_total_is_refused_with_what_is_spent_reserved_and_
             {"total": 11.0, "was": 10.0, "reason": "a second study"},
             None,
         ),
-        (Asked(total=0.1), None, "budget.total is 0.1 at delta"),
+        (Asked(total=0.1), None, "budget.total is 0.1 at delta 1e-5, of"),
     ],
 )
 def test_a_total_is_lowered_and_raised_only_with_a_reason(
@@ -218,8 +219,8 @@ def test_of_runs_that_are_declared_together_the_unpaid_rest_is_refused_whatever_
         return
     spent, alone, after = (epsilon([cost()] * many, DELTA, "prv") if many else 0 for many in (4 - rest, rest, 4))
     runs = "2 runs" if rest > 2 else "run"
-    assert told is not None and f"have spent or reserved {spent:.4g}, and the {runs} still to begin" in told
-    assert f" to {alone:.4g}, {after:.4g} with those" in told
+    assert told is not None and f"have spent or reserved {rounded_up(spent, 4)}, and the {runs} still to begin" in told
+    assert f" to {rounded_up(alone, 4)}, {rounded_up(after, 4)} with those" in told
 
 
 def test_a_first_total_is_no_new_one_and_needs_a_delta() -> None:

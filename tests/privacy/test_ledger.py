@@ -118,8 +118,12 @@ def test_trap_15_mixed_adjacencies_make_no_plan() -> None:
 
 
 def test_plans_stay_within_their_budget() -> None:
-    with pytest.raises(ValueError, match=r"budget\.epsilon is 0\.9"):
-        Plan(PLAN.stages, 1e-5, "rdp", 0.9)
+    spent = PLAN.epsilon("rdp")
+    for budget in (0.9, spent * (1 - 2e-6)):
+        with pytest.raises(ValueError, match=rf"budget\.epsilon is {budget:g}") as raised:
+            Plan(PLAN.stages, PLAN.delta, "rdp", budget)
+        said = str(raised.value).partition("planned stages spend ")[2].partition(":")[0]
+        assert spent <= float(said) < spent * 1.0001
     assert Plan({}, 1e-5, "rdp", 1.0).epsilon() == 0.0
     rows = PLAN.rows()
     assert [row["stage"] for row in rows] == ["central", "finetune"]
