@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,16 +38,13 @@ def attack(
     Members are among the images that may have shaped the targets, non-members among the `test` images (see
     `make_pool`), on which accuracy is measured too. Where persons are named, members and non-members are persons.
 
-    Returns {"tested": {target: accuracy}, "attacks": {target: {variants, best, headline, auc, aop, best_auc,
-    best_aop, views: names of what was asked, pool: images of each side and those left out}, "shadow_models": how
-    the area varies when each of them is the target}, "shadow_images": images that each learned from, "likeness":
-    {target: see `likeness.figures`}, "found": [records of each target's headline and of quantile regression, see
-    `found.found`], "each": {"rows", "members", "score": {target}} of every image compared, its place on its side and
-    the headline's score of it, or of its person}, "doubts": [what is doubtful about targets that are trained where they
-    are asked]}. Beside every variant's verdict and in the headline stands its `control`, what it reads where nothing is
-    remembered. `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of LiRA's variant that turned out
-    best, `rmia_a` what RMIA offline took for its parameter. Without shadow models "attacks" is empty, and so is what
-    speaks of them.
+    Returns {"tested": {target: accuracy}, "attacks": {target: what `_against` says, views: names of what was asked,
+    pool: images of each side and those left out}, "shadow_models": how the area varies when each of them is the
+    target}, "shadow_images": images that each learned from, "likeness": {target: see `likeness.figures`}, "found":
+    [records of each target's headline and of quantile regression, see `found.found`], "each": {"rows", "members",
+    "score": {target}} of every image compared, its place on its side and the headline's score of it, or of its person},
+    "doubts": [what is doubtful about targets that are trained where they are asked]}. Without shadow models "attacks"
+    is empty, and so is what speaks of them.
     """
     if not config.shadow_models:
         alone = _asked(compute, targets, test.select([]), test, network, recipe)
@@ -55,43 +52,73 @@ def attack(
     pool = make_pool(members, test, config.images, seed)
     answers = _asked(compute, targets, pool.images, test, network, recipe)
     tested, views = _tested(answers), config.averaged(recipe)
-    (shadow_MNQ, inside_MN), right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
-    variants = lira.with_chosen_a(shadow_MNQ, inside_MN)
-    variant = next(one for one in variants if one.flag == config.variant().flag)
+    swept, right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
+    whose, variants = Whose.of(pool.images), lira.with_chosen_a(*swept)
+    named = next(one for one in variants if one.flag == config.variant().flag)
     controls = control.answers(compute, pool, network, recipe, seed)
-    nothing = _controls(pool, Sweep(shadow_MNQ[:, :, :views], inside_MN), *controls, variants)
+    nothing = _controls(pool, Sweep(swept.shadow_MNQ[:, :, :views], swept.inside_MN), *controls, variants)
+    held = _Held(pool, whose, swept, views, variants, named, nothing, seed)
     said = {target: answer["confidences"].numpy()[:, :views].mean(1) for target, answer in answers.items()}
     regressed = quantiles.attack(compute, pool, said, controls[0][:, :, :views].mean(2), controls[1], seed)
-    attacks, whose, score, records = dict[str, Any](), Whose.of(pool.images), {}, []
-    members_U = whose.one_each(pool.members_N)
+    attacks, score, records = dict[str, Any](), {}, []
     for target, answer in answers.items():
-        asked_NQ, labels_N = answer["confidences"].numpy(), pool.images.labels_N
-        found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N, whose, variants)
-        told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, labels_N, variant, views, seed, whose)
-        sides = (told["score_U"][members_U], told["score_U"][~members_U])
-        name = f"{'LiRA, ' * isinstance(variant, Lira)}{variant}, on the {target}"
-        records.append(record(name, ANSWERS, *sides, unit=whose.word))
-        score[target] = whose.images_of(told.pop("score_U")).tolist()
-        told["control"] = nothing[str(variant)]
-        for name, one in found["variants"].items():
-            one["control"] = nothing[name]
+        one, score_U, own = _against(target, answer["confidences"].numpy(), tested[target], held)
+        records.append(own)
         if target in regressed:
-            found["variants"][quantiles.NAME], own = regressed[target]
+            one["variants"][quantiles.NAME], own = regressed[target]
             records.append(own)
-        areas = {"": told["auc"]["value"], "best_": found["variants"][found["best"]]["auc"]["value"]}
-        figures = {f"{which}auc": area for which, area in areas.items()}
-        figures |= {f"{which}aop": aop(tested[target], area) for which, area in areas.items()}
-        figures["rmia_a"] = next(one.a for one in variants if isinstance(one, Rmia) and not one.online)
-        attacks[target] = {**found, "headline": told, **figures, "views": list(recipe.views()), "pool": told_of(pool)}
-    attacks["shadow_models"] = lira.spread(shadow_MNQ, inside_MN, whose, views)
+        score[target] = whose.images_of(score_U).tolist()
+        attacks[target] = {**one, "views": list(recipe.views()), "pool": told_of(pool)}
+    attacks["shadow_models"] = lira.spread(*swept, whose, views)
     alike = {
-        target: likeness.figures(answer["right"].numpy(), right_MN, shadow_MNQ, inside_MN, pool.members_N, whose)
+        target: likeness.figures(answer["right"].numpy(), right_MN, *swept, pool.members_N, whose)
         for target, answer in answers.items()
     }
     each = {"rows": pool.rows_N.tolist(), "members": pool.members_N.tolist(), "score": score}
-    found = {"tested": tested, "attacks": attacks, "likeness": alike, "each": each, "found": records}
     doubts = [said for answer in answers.values() for said in answer.get("doubts", ())]
-    return {**found, "doubts": doubts, "shadow_images": len(pool.images) // 2}
+    found = {"tested": tested, "attacks": attacks, "likeness": alike, "each": each, "found": records, "doubts": doubts}
+    return {**found, "shadow_images": len(pool.images) // 2}
+
+
+class _Held(NamedTuple):
+    """What every target is held against."""
+
+    pool: Pool
+    whose: Whose
+    swept: Sweep
+    views: int
+    """How many of them are averaged."""
+    variants: Sequence[Variant]
+    named: Variant
+    """That of the headline."""
+    nothing: Mapping[str, dict[str, float]]
+    """By variant, what it reads where nothing is remembered."""
+    seed: int
+
+
+def _against(
+    target: str, asked_NQ: Confidences, reached: float, held: _Held
+) -> tuple[dict[str, Any], Confidences, dict[str, Any]]:  # fmt: skip
+    """Of one target, which `reached` this accuracy: {variants, best, headline, auc, aop, best_auc, best_aop, rmia_a};
+    the headline's scores, of images or persons; and their record.
+
+    Beside every variant's verdict and in the headline stands its `control`, what it reads where nothing is remembered.
+    `auc` and `aop` are those of the headline, `best_auc` and `best_aop` of LiRA's variant that turned out best,
+    `rmia_a` is what RMIA offline took for its parameter.
+    """
+    pool, whose, (shadow_MNQ, inside_MN), views, variants, named, nothing, seed = held
+    found = lira.attack(shadow_MNQ[:, :, :views], inside_MN, asked_NQ[:, :views], pool.members_N, whose, variants)
+    told = headline(shadow_MNQ, inside_MN, asked_NQ, pool.members_N, pool.images.labels_N, named, views, seed, whose)
+    score_U, members_U = told.pop("score_U"), whose.one_each(pool.members_N)
+    title = f"{'LiRA, ' * isinstance(named, Lira)}{named}, on the {target}"
+    own = record(title, ANSWERS, score_U[members_U], score_U[~members_U], unit=whose.word)
+    for name, one in (*found["variants"].items(), (str(named), told)):
+        one["control"] = nothing[name]
+    areas = {"": told["auc"]["value"], "best_": found["variants"][found["best"]]["auc"]["value"]}
+    figures = {f"{which}auc": area for which, area in areas.items()}
+    figures |= {f"{which}aop": aop(reached, area) for which, area in areas.items()}
+    figures["rmia_a"] = next(one.a for one in variants if isinstance(one, Rmia) and not one.online)
+    return {**found, "headline": told, **figures}, score_U, own
 
 
 def _controls(
