@@ -120,6 +120,11 @@ class EvalConfig:
             raise ValueError(f"eval.resnet9_width is {self.resnet9_width}: give a number above 0")
 
 
+QUICK = EvalConfig(epochs=12, learning_rate=1e-3, resnet9_width=0.125)
+"""Of presets for a few thousand small images. 30 passes at DPDM's rate take 2.5 times as long and teach no more: on
+digits 94.9 % in the mean of the four and of two seeds, as here 95.5, on what dp_feta makes of them 88.6 and 89.1."""
+
+
 READS = {
     "utility": ("classifiers", "epochs", "learning_rate", "beta1", "images", "resnet9_width", "floor"),
     "fidelity": (

@@ -10,7 +10,7 @@ from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_feta.config import PAPER, Config
 from raysyn.methods.dp_feta.frequency_config import FrequencyConfig
 from raysyn.methods.machines import On
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.models.unet import UNetConfig
 from raysyn.privacy.queries.central import CentralConfig
 from raysyn.privacy.queries.embedding import EmbeddingConfig
@@ -51,7 +51,7 @@ _QUICK = Config(
     # that of colour images, 82 to 85 % without central images.
     augment=AugmentConfig(operations=0), warmup=LoopConfig(iterations=250, learning_rate=2e-3),
     finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
-    synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), tuned_on="digits",
+    synthetic=2_000, eval=QUICK, tuned_on="digits",
     audit=NO_AUDIT,
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ from raysyn.data.images import DataConfig
 from raysyn.data.rbf import KernelConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_kernel.config import Config
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.functions import RoundsConfig
@@ -39,7 +39,7 @@ _PAPER = Config(
 PRESETS: dict[str, Config] = {
     "quick": replace(
         _CPU, rounds=RoundsConfig(count=600, batch_size=600),
-        synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), audit=NO_AUDIT,
+        synthetic=2_000, eval=QUICK, audit=NO_AUDIT,
     ),
     **{f"cpu-{name}": replace(_CPU, data=DataConfig(name=name)) for name in _SETS},
     **{

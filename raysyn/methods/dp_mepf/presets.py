@@ -8,7 +8,7 @@ from raysyn.data.images import DataConfig
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_mepf.config import Config
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.models.semantic import SemanticNetConfig
 from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
@@ -51,7 +51,7 @@ _PAPERS = {
 PRESETS: dict[str, Config] = {
     "quick": replace(
         _CPU, training=replace(_CPU.training, iterations=600),
-        synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), audit=NO_AUDIT,
+        synthetic=2_000, eval=QUICK, audit=NO_AUDIT,
     ),
     "cpu-mnist": replace(_CPU, data=DataConfig(name="mnist"), public=PublicConfig(name=("kmnist",))),
     "cpu-fashion_mnist": replace(_PHOTOS, data=DataConfig(name="fashion_mnist")),

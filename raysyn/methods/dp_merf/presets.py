@@ -8,7 +8,7 @@ from raysyn.data.fourier import FourierConfig
 from raysyn.data.images import DataConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_merf.config import Config
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.embedding import EmbeddingConfig
@@ -33,7 +33,7 @@ PRESETS: dict[str, Config] = {
     "quick": replace(
         _CPU, features=FourierConfig(count=2_000, length_scales=(0.183,)),
         training=MatchConfig(iterations=600, unbiased=True),
-        synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), audit=NO_AUDIT, tuned_on="KMNIST, digits",
+        synthetic=2_000, eval=QUICK, audit=NO_AUDIT, tuned_on="KMNIST, digits",
     ),
     **{f"cpu-{name}": replace(_CPU, data=DataConfig(name=name)) for name in _SETS},
     **{

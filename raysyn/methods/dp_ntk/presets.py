@@ -8,7 +8,7 @@ from raysyn.data.images import DataConfig
 from raysyn.data.tangent import TangentConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.dp_ntk.config import Config
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.models.upsampler import UpsamplerConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.embedding import EmbeddingConfig
@@ -44,7 +44,7 @@ _PAPERS = {
 PRESETS: dict[str, Config] = {
     "quick": replace(
         _CPU, training=replace(_CPU.training, iterations=600), synthetic=2_000,
-        eval=EvalConfig(epochs=30, resnet9_width=0.125), audit=NO_AUDIT,
+        eval=QUICK, audit=NO_AUDIT,
     ),
     **{f"cpu-{name}": replace(_CPU, data=DataConfig(name=name)) for name in _GREY},
     **{

@@ -8,7 +8,7 @@ from raysyn.data.images import DataConfig
 from raysyn.data.streams import PublicConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.evolution.config import Config, SourceConfig
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.votes import VotesConfig
 
@@ -40,7 +40,7 @@ PRESETS: dict[str, Config] = {
         source=SourceConfig(height=0.95, pen=0.2, bend=0.12, final=0.3),
         votes=VotesConfig(blur=0.5),
         synthetic=2_000,
-        eval=EvalConfig(epochs=30, resnet9_width=0.125),
+        eval=QUICK,
         tuned_on="digits",
         audit=NO_AUDIT,
     ),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from raysyn.data.images import DataConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.noisy_means.config import Config
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 
 _TUNED_ON = "KMNIST and PneumoniaMNIST"
 
 PRESETS: dict[str, Config] = {
     "quick": Config(
         synthetic=2_000,
-        eval=EvalConfig(epochs=30, resnet9_width=0.125, floor=False),
+        eval=replace(QUICK, floor=False),
         tuned_on=_TUNED_ON,
         audit=NO_AUDIT,
     ),

@@ -8,7 +8,7 @@ from raysyn.data.images import DataConfig
 from raysyn.methods.canaries import NO_AUDIT
 from raysyn.methods.machines import On
 from raysyn.methods.p3gm.config import Config, PCAConfig
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.models.phased import PhasedConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.mixture import MixtureConfig
@@ -49,7 +49,7 @@ PRESETS: dict[str, Config] = {
     "quick": replace(
         _CPU, warmup=LoopConfig(iterations=1500, batch_size=100, learning_rate=1e-3),
         finetune=replace(_CPU.finetune, batch_size=100),
-        synthetic=2_000, eval=EvalConfig(epochs=30, resnet9_width=0.125), audit=NO_AUDIT, tuned_on="digits",
+        synthetic=2_000, eval=QUICK, audit=NO_AUDIT, tuned_on="digits",
     ),
     **{f"cpu-{name}": replace(_CPU, data=DataConfig(name=name)) for name in _SETS},
     **{

@@ -13,7 +13,7 @@ from raysyn.methods.machines import On
 from raysyn.methods.privimage.config import Config
 from raysyn.methods.privimage.gan_config import GANModelConfig, GANPretrainConfig
 from raysyn.metrics.utility import PRIVIMAGE as JUDGES
-from raysyn.metrics.utility import EvalConfig
+from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.models.biggan import BigGANConfig
 from raysyn.models.private_discriminator import PrivateDiscriminatorConfig
 from raysyn.models.semantic import SemanticNetConfig
@@ -157,7 +157,7 @@ _QUICK = replace(
     warmup=LoopConfig(iterations=250, learning_rate=2e-3),
     finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
     synthetic=2_000,
-    eval=EvalConfig(epochs=30, resnet9_width=0.125),
+    eval=QUICK,
     tuned_on="digits",
     audit=NO_AUDIT,
 )  # fmt: skip
