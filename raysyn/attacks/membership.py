@@ -57,7 +57,9 @@ def attack(
     named = next(one for one in variants if one.flag == config.variant().flag)
     controls = control.answers(compute, pool, network, recipe, seed)
     nothing = _controls(pool, Sweep(swept.shadow_MNQ[:, :, :views], swept.inside_MN), *controls, variants)
-    held = _Held(pool, whose, swept, views, variants, named, nothing, seed)
+    held = _Held(
+        pool=pool, whose=whose, swept=swept, views=views, variants=variants, named=named, nothing=nothing, seed=seed
+    )
     said = {target: answer["confidences"].numpy()[:, :views].mean(1) for target, answer in answers.items()}
     regressed = quantiles.attack(compute, pool, said, controls[0][:, :, :views].mean(2), controls[1], seed)
     attacks, score, records = dict[str, Any](), {}, []
@@ -87,7 +89,7 @@ class _Held(NamedTuple):
     whose: Whose
     swept: Sweep
     views: int
-    """How many of them are averaged."""
+    """How many views of an image are averaged."""
     variants: Sequence[Variant]
     named: Variant
     """That of the headline."""

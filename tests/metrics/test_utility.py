@@ -177,9 +177,13 @@ def test_what_learns_from_few_images_takes_as_many_steps_as_what_learns_from_man
         ("mlp", 54, 40, 667),
         ("cnn", 54, 2, 40),
         ("cnn", 54_000, 2, 2),
-        ("resnet9", 54, 2, 2),
+        ("resnet9", 54, 2, 40),
+        ("resnet9", 54, 40, 50),
+        ("resnet9", 54_000, 2, 2),
+        ("resnet9_ffcv", 54, 2, 2),
     ):
         assert enough(name, ClassifierConfig(epochs=asked), count).epochs == given, name
+    assert enough("cnn", ClassifierConfig(epochs=15, learning_rate=1e-3), 900).epochs == 20, "300 steps at any rate"
 
 
 def test_more_passes_than_were_asked_for_are_told(tmp_path, monkeypatch):
@@ -187,10 +191,12 @@ def test_more_passes_than_were_asked_for_are_told(tmp_path, monkeypatch):
     config = EvalConfig(classifiers=("logreg", "resnet9"), epochs=4, resnet9_width=0.1)
     report = utility(Local(tmp_path / "few"), few, many, test, config, 0)
     assert report["logreg"]["epochs_raised_to"] == {"synthetic": 80, "real": 80}
-    assert "epochs_raised_to" not in report["resnet9"]
-    assert raised(report, 4) == "Few images to learn from, so more passes than eval.epochs, which is 4: logreg 80"
+    assert report["resnet9"]["epochs_raised_to"] == {"synthetic": 50, "real": 12}
+    said = "Few images to learn from, so more passes than eval.epochs, which is 4: logreg 80, resnet9 50"
+    assert raised(report, 4) == said
     # A fifth of the way, of which more are told as of the whole one.
     monkeypatch.setattr(classifier, "LEAST_WAY", classifier.LEAST_WAY / 5)
+    monkeypatch.setattr(classifier, "LEAST_STEPS", classifier.LEAST_STEPS // 5)
     config = EvalConfig(classifiers=("logreg",), epochs=27)
     report = utility(Local(tmp_path / "asked"), few, many, test, config, 0)
     assert report["logreg"]["epochs_raised_to"] == {"synthetic": 134} and raised(report, 27).endswith(": logreg 134")

@@ -122,15 +122,16 @@ def test_a_run_comes_back_from_its_line() -> None:
 def test_what_would_exceed_the_total_is_refused_with_what_is_spent_reserved_and_left(
     total: float | None, more: float, refused: str | None
 ) -> None:
-    first = run("a", 3.0)
+    first = run("a", 3.2)
     lines = admit(read(plain()), first, Asked(total=total))
-    now = read(plain(*lines, paid_line("a", "s0", cost(3.0), "t")))
+    now = read(plain(*lines, paid_line("a", "s0", cost(3.2), "t")))
     if refused is None:
         assert [one["run"] for one in admit(now, run("b", more), Asked())] == ["b"]
         return
     with pytest.raises(ValueError, match=refused) as error:
         admit(now, run("b", more), Asked())
-    alone, both = (epsilon([cost(one) for one in some], DELTA, "prv") for some in ((3.0,), (3.0, more)))
+    alone, both = (epsilon([cost(one) for one in some], DELTA, "prv") for some in ((3.2,), (3.2, more)))
+    assert float(f"{alone:.4g}") < alone, "to nearest it would be below"
     for said in (
         f"spent {rounded_up(alone, 4)}, and with this run",
         f"it would be {rounded_up(both, 4)}",

@@ -190,6 +190,6 @@ def test_a_delta_that_allows_to_publish_somebody_is_refused_whoever_made_the_pla
     ):
         units.check_plan(by_hand, replace(private, persons_N=None))
     units.check_plan(replace(by_hand, delta=1 / 201), replace(private, persons_N=None))
-    many = replace(of_sizes([1] * 203), persons_N=None)
-    with pytest.raises(ValueError, match=r"plan with a delta below 0\.0049$"):  # 1/203 is 0.004926
+    many = replace(of_sizes([1] * 201), persons_N=None)
+    with pytest.raises(ValueError, match=r"plan with a delta below 0\.0049$"):  # 1/201 is 0.004975
         units.check_plan(replace(by_hand, delta=0.005), many)
