@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from queue import Queue
@@ -674,6 +675,41 @@ def test_a_board_goes_on_past_a_refuted_run_marks_its_row_and_ends_with_1(
     assert f'class="bad"><b>REFUTED by their canaries: {names[0]}. ' in shown
     assert [row["refuted"] for row in csv.DictReader(rows.splitlines())] == ["1", "0"]
     assert "3, REFUTED" in text.getvalue() and "table.html" in text.getvalue()
+
+
+def test_a_table_is_made_of_the_runs_that_ended_where_another_was_refused_and_the_board_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, text = Config(methods=("noisy_means", "dp_feta"), epsilons=(3.0,), seeds=(0,)), io.StringIO()
+    config = dataclasses.replace(config, judges=dataclasses.replace(config.judges, classifiers=()))
+    done, other = runs(config)
+    report = {
+        "metrics": {"utility": {"cnn": {"accuracy": 0.5}}}, "dataset": {"name": "digits"}, "environment": {},
+        "privacy": {"guarantee": "dp", "epsilon": 3.0, "delta": 1e-3, "adjacency": ADD_REMOVE, "ledger": []},
+        "data_fingerprint": "abc", "timings": {}, "attacks": {},
+    }  # fmt: skip
+
+    def reports(_: Any, units: Sequence[Run], **more: Any) -> list[dict[str, Any]]:
+        if other in units:
+            why = "RuntimeError: raysyn evolution: exit status 2\nerror: why?"
+            raise unit_failure("runs", {units.index(other): why}, 2)
+        return [report for _ in units]
+
+    with RunFolder.open(tmp_path / "board", method="leaderboard", preset="quick", config={}, data_fingerprint="") as at:
+        board = Board(config, runs(config), {}, SimpleNamespace(map=reports), at, Console(text))  # type: ignore[arg-type]
+        assert cli.run_or_explain(lambda stack: board, run_board) == 1, "none has ended"
+        assert not (at.internal / "table.html").exists()
+        with RunFolder.open(
+            at.internal / "runs" / done.name, method="m", preset="p", config={}, data_fingerprint="f"
+        ) as folder:
+            folder.report_json.write_text(json.dumps(report))
+        capsys.readouterr()
+        assert cli.run_or_explain(lambda stack: board, run_board) == 1
+    said = f"the run {other.name} was refused: why?"
+    assert f"error: {said}" in capsys.readouterr().err and said not in text.getvalue()
+    assert f"Not in the table: {said}" in (at.internal / "table.html").read_text()
+    (row,) = csv.DictReader((at.internal / "table.csv").read_text().splitlines())
+    assert row["command"] == "noisy_means"
 
 
 def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() -> None:

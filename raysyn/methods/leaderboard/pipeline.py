@@ -60,6 +60,21 @@ def _reports(
         ) from failed
 
 
+def ended(
+    compute: Compute, units: Sequence[Run], shared: Mapping[str, str], console: Console
+) -> tuple[Sequence[Run], list[dict[str, Any]], Ended | None]:
+    """The runs that have ended, their reports, and what is said of those that did not end; Ended where none did. Of
+    settings beside each other one may be refused at one budget alone: the table is of the others."""
+    try:
+        return units, _reports(compute, units, shared, console), None
+    except Ended as failed:
+        there = finished(shared["out"], [one.name for one in units])
+        if not there:
+            raise
+        units = [one for one in units if one.name in there]
+        return units, _reports(compute, units, shared, console), failed
+
+
 @dataclass(frozen=True)
 class Board:
     """All that `run` is given."""
@@ -177,10 +192,10 @@ def hold_to_flags(folder: RunFolder, config: Config) -> None:
 
 
 def run(board: Board) -> list[dict[str, Any]]:
-    """Finish every run, judge all of them alike, and write table.html and table.csv; the rows. Refuted, once all is
-    written, where the canaries of a run show more than it promises."""
-    config, folder, units = board.config, board.folder, board.units
-    names = beside(folder.storage, [one.name for one in units])
+    """Finish every run, judge all of them alike, and write table.html and table.csv; the rows. Once all is written,
+    Refuted where the canaries of a run show more than it promises, Ended where a run could not be finished."""
+    config, folder = board.config, board.folder
+    names = beside(folder.storage, [one.name for one in board.units])
     shared = {
         "out": folder.storage, "board": folder.run_id, "among": of_leaderboard(len(names)) if len(names) > 1 else "",
     }  # fmt: skip
@@ -192,7 +207,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     for room in board.rooms:
         room.enter_totals()
     Store(folder.storage)[REACH] = folder.run_id
-    found = _reports(board.compute, units, shared, board.console)
+    units, found, failed = ended(board.compute, board.units, shared, board.console)
     judged = verdicts(
         board.compute, units, found, board.configs, config.judges, folder.storage, folder.secret
     ) if config.judges.classifiers else ()  # fmt: skip
@@ -200,21 +215,24 @@ def run(board: Board) -> list[dict[str, Any]]:
     totals = together(list(finished(folder.storage, names).values()))
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
+    lost = [f"Not in the table: {failed}"] if failed else []
     broken = [unit.name for unit, report in zip(units, found, strict=True) if by_canaries(report)]
     if broken:
         told.insert(0, REFUTED.format(", ".join(broken)))
     several = len({unit.epsilon for unit in units if unit.epsilon is not None}) > 1
     drawn = trade_off.picture(found, [unit.method for unit in units]) if several else None
-    write_atomically(folder.internal / "table.html", page(rows, told, len(names), list(columns), drawn))
+    write_atomically(folder.internal / "table.html", page(rows, [*told, *lost], len(names), list(columns), drawn))
     write_atomically(folder.internal / "table.csv", csv_text(rows))
     folder.push()
     board.console.close()
     board.console.plan_table(console_rows(rows, list(columns)), title="Accuracy on real test images")
-    for sentence in [*missing, *told]:
+    for sentence in [*missing, *told, *(lost if broken else [])]:
         board.console.say(sentence, alarm=sentence.startswith("REFUTED"))
     board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv")
     if broken:
         raise Refuted(told[0])
+    if failed:
+        raise failed
     return rows
 
 
