@@ -188,7 +188,7 @@ class Method:
         if not differs and (made_for := getattr(config, "made_for", None)) is not None:
             persons = "" if train.persons_N is None else " persons"
             console.say(f"Settings made for n = {made_for:,} training images; there are {train.units:,}{persons}.")
-        say_source(console, prepared.dataset, None if plan is None else plan.epsilon_budget)
+        say_source(console, prepared.dataset, plan)
         say_empty(console, prepared.dataset)
         self.look_at_shares(config, console, prepared.dataset, plan)
         if plan is not None:
