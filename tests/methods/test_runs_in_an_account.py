@@ -514,6 +514,19 @@ def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place)
         place.made("b")
 
 
+def test_a_refusal_and_the_line_of_the_account_print_the_same_delta(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both rounded up."""
+    monkeypatch.setitem(globals(), "DELTA", 8.471e-5)
+    text = io.StringIO()
+    place.made("x", account="none")
+    place.made("a", total=0.9, stages=("one",))
+    place.made("x", text=text)
+    said = " ".join(text.getvalue().split())
+    assert "budget.total is 0.9 at delta 8.48e-5, of" in said and re.search(r"together ε \S+ at δ 8\.48e-5,", said)
+
+
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("stages", [("one", "two"), ("one", "two", "three")])
 def test_what_a_refused_run_has_paid_is_in_the_sum_and_the_rest_waits_for_room(
