@@ -95,4 +95,7 @@ def read_tar_files(tars: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) != 2:
+        print("usage: python examples/read_release.py FOLDER, that of a release", file=sys.stderr)
+        sys.exit(2)
+    main(sys.argv[1])

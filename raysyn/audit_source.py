@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def read(run: str, trust: str | None = None) -> Run:
     try:
         written, certified = read_bytes(run, RUN_JSON), read_bytes(run, CERTIFICATE)
     except FileNotFoundError as error:
-        raise ValueError(f"run is {run}, which holds no finished run: name a folder that was an --out") from error
+        raise ValueError(f"run is {run}, {_why_no_release(run)}") from error
     try:
         return _read(run, json.loads(written), parsed(certified.decode()), trust)
     except (*DAMAGE, RuntimeError) as error:
@@ -43,6 +44,18 @@ def read(run: str, trust: str | None = None) -> Run:
             raise
         why = " ".join(str(error).split())
         raise ValueError(f"run is {run}, whose files do not fit one another ({type(error).__name__}: {why})") from error
+
+
+def _why_no_release(run: str) -> str:
+    """Of a folder without a certificate, in words."""
+    with suppress(OSError, *DAMAGE):
+        name = str(json.loads(read_bytes(run, RUN_JSON))["method"])
+        entry = catalogue.find(name)
+        if entry.starts_others:
+            return f"made by {name}, which starts others: name one of the runs in its internal/runs"
+        if not any(hasattr(preset, "release") for preset in entry.presets().values()):
+            return f"made by {name}, which promises and releases nothing that could be audited"
+    return "which holds no finished run: name a folder that was an --out"
 
 
 def _read(run: str, about: Mapping[str, Any], signed: Mapping[str, Any], trust: str | None) -> Run:

@@ -83,7 +83,7 @@ def fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) -
     return [
         *few,
         f"Which method fits, for {fixed}: {picked.method}, preset {picked.setting.preset} changed for these images, "
-        f"about {told.in_minutes(picked.minutes)} here with its judging. Why, and what to expect: raysyn auto "
+        f"{told.how_long(picked, case)}. Why, and what to expect: raysyn auto "
         f"{shlex.quote(given)}{_flags(config)} --epsilon {EPSILON:g}{flag} --dry-run",
     ]
 

@@ -300,6 +300,28 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         audit_source.read(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("about", "sentence"),
+    [
+        ('{"method": "lira"}', "made by lira, which promises and releases nothing that could be audited"),
+        (
+            '{"method": "leaderboard"}',
+            "made by leaderboard, which starts others: name one of the runs in its internal/runs",
+        ),
+        *(
+            (about, "which holds no finished run: name a folder that was an --out")
+            for about in ('{"method": "noisy_means"}', '{"method": "gone"}', "{}", "[]", "no JSON")
+        ),
+    ],
+)
+def test_a_run_without_a_release_is_refused_by_what_it_is(about: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "internal").mkdir()
+    (tmp_path / audit_source.RUN_JSON).write_text(about)
+    with pytest.raises(ValueError, match=r"^run is ") as told:
+        audit_source.read(str(tmp_path))
+    assert str(told.value) == f"run is {tmp_path}, {sentence}"
+
+
 def test_a_method_that_does_not_say_how_it_is_played_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -168,6 +168,7 @@ def test_ten_pairs_across_splits_are_named_and_a_run_that_fits(tmp_path: Path) -
     page = (tmp_path / "page.html").read_text()
     assert "<td>test: file test/it/b\\n00.png</td>" in page and page.count("<td>test: file") == 10
     assert "Which method fits, for ε 3 and 30 minutes: noisy_means, preset cpu-fashion_mnist changed for these" in said
+    assert "minutes with its judging (CPU time as it was measured on another machine, " in said
     assert f"raysyn auto {tmp_path}/scans --epsilon 3 --dry-run" in said
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def _fetch(name: str, group: str, get: Callable[[Path], Any]) -> Any:
         return get(folder)
     except (OSError, RuntimeError) as error:
         # Some say what went wrong in lines of their own, a mirror each.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = shorten(str(error), 200, placeholder=" …") or type(error).__name__
         raise ValueError(
             f"{group}.name={name!r} could not be downloaded to {folder} ({reason}); "
             f"try again, or give a file with {group}.path"

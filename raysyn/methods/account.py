@@ -40,15 +40,17 @@ class Looking(Command, Protocol):
 
 def look(
     book: Book | None, command: Looking, method: str, looks: Sequence[str], dataset: Dataset, plan: Plan | None,
-    console: Console,
+    console: Console, others: bool = False,
 ) -> None:  # fmt: skip
     """Say what the account holds so far, and which of these images were in earlier runs; ValueError, in one sentence,
     where this run may not begin. Nothing is written: a run that is refused and has paid before, by the ledger in its
-    folder, is refused by `enter`, which knows that the folder is this run's."""
-    if (known := begun(command.out)) == "":
+    folder, is refused by `enter`, which knows that the folder is this run's. One that is `others` is refused to the run
+    itself, and a dry run is told what a new one would be."""
+    if (known := None if others else begun(command.out)) == "" or (others and not command.dry_run):
         return
     # Before the account: another driver's payments are there before they are in the ledger.
-    noted, entries = noted_in(command.out), entries_of(command.out)
+    noted = None if others else noted_in(command.out)
+    entries = [] if others else entries_of(command.out)
     there = None if book is None else book.read()
     if noted is not None and _is_lost(noted, there, known or ""):
         console.say(

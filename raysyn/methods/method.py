@@ -31,7 +31,7 @@ from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.runs import may_leave
-from raysyn.runs.refusals import RUN_JSON, identity, refused
+from raysyn.runs.refusals import RUN_JSON, holds_another, identity, refused
 from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
 from raysyn.train import samplers
@@ -140,7 +140,8 @@ class Method:
         self._say(command.config, console, prepared, tried)
         book = account_place.found(command, prepared.dataset, console)
         looks = self.looks(command.config)
-        account.look(book, command, self.name, looks, prepared.dataset, prepared.plan, console)
+        others = holds_another(command.out, partial(self._identity, command, prepared, tried))
+        account.look(book, command, self.name, looks, prepared.dataset, prepared.plan, console, others)
         if self.check_memory is not None:
             self.check_memory(console, command.config, prepared, command.machines)
         if self.outlook is not None and (command.dry_run or timed is not None):
@@ -187,7 +188,7 @@ class Method:
         if not differs and (made_for := getattr(config, "made_for", None)) is not None:
             persons = "" if train.persons_N is None else " persons"
             console.say(f"Settings made for n = {made_for:,} training images; there are {train.units:,}{persons}.")
-        say_source(console, prepared.dataset, None if plan is None else plan.epsilon_budget)
+        say_source(console, prepared.dataset, plan)
         say_empty(console, prepared.dataset)
         self.look_at_shares(config, console, prepared.dataset, plan)
         if plan is not None:
@@ -197,15 +198,15 @@ class Method:
 
     def _look_at_folder(self, command: Command, console: Console, prepared: Prepared, tried: int) -> None:
         """Warn of a folder that the run itself would be refused."""
-
-        def wanted() -> dict[str, Any]:
-            facts = {**prepared.facts, **source_of(self.run)}
-            told = kept_settings(command.config, plan=prepared.plan, judged_by=self.judged_by, facts=facts, tried=tried)
-            fingerprint = prepared.dataset.fingerprint()
-            return identity(method=self.name, preset=command.preset, config=told, data_fingerprint=fingerprint)
-
-        if (why := refused(command.out, wanted)) is not None:
+        if (why := refused(command.out, partial(self._identity, command, prepared, tried))) is not None:
             console.say(f"WARNING: the run itself would be refused: {why}")
+
+    def _identity(self, command: Command, prepared: Prepared, tried: int) -> dict[str, Any]:
+        """What its folder would say that the run is."""
+        facts = {**prepared.facts, **source_of(self.run)}
+        told = kept_settings(command.config, plan=prepared.plan, judged_by=self.judged_by, facts=facts, tried=tried)
+        fingerprint = prepared.dataset.fingerprint()
+        return identity(method=self.name, preset=command.preset, config=told, data_fingerprint=fingerprint)
 
     def weights_leave(self, config: Any) -> bool:
         """Whether the release holds weights that say which images were learned from."""

@@ -5,25 +5,32 @@ On the console and in the report alone, which stay inside: it is of the images t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from raysyn.data.copies import digest
 from raysyn.data.images import Dataset, Images
 from raysyn.data.persons import FEW
+from raysyn.privacy.group import epsilon_of_group
+from raysyn.privacy.ledger import Plan
+from raysyn.privacy.rounding import rounded_up
 from raysyn.screen.console import Console
 
+PRICED = 32
+"""Copies of one image whose price together is worked out: that takes the time of their number squared."""
 
-def say_source(console: Console, dataset: Dataset, epsilon: float | None) -> None:
-    """How the source was understood; WARNINGs of copies, with what they make of `epsilon`, if that is promised."""
+
+def say_source(console: Console, dataset: Dataset, plan: Plan | None) -> None:
+    """How the source was understood; WARNINGs of copies, with what they make of what `plan` promises."""
     if dataset.told:
         console.say(f"{dataset.name}: read as {dataset.told}.")
-    if dataset.own and dataset.train.persons_N is None and epsilon is not None:
+    if dataset.own and dataset.train.persons_N is None and plan is not None:
         console.say(
             "The promise is for one image; if somebody has several, name them with --data.person-column or "
             "--data.person-pattern."
         )
-    for sentence in (*dataset.warned, *_of_few(dataset), *of_copies(dataset, epsilon)):
+    for sentence in (*dataset.warned, *_of_few(dataset), *of_copies(dataset, plan)):
         console.say(f"WARNING: {sentence}")
 
 
@@ -39,14 +46,14 @@ def _of_few(dataset: Dataset) -> list[str]:
     ]
 
 
-def of_copies(dataset: Dataset, epsilon: float | None) -> list[str]:
+def of_copies(dataset: Dataset, plan: Plan | None) -> list[str]:
     """A sentence on copies among the private images, and one on those of them that are test images too."""
     copies, n, tests = dataset.copies, len(dataset.train), len(dataset.test)
     said = []
     if copies.among:
         are = "is an exact copy" if copies.among == 1 else "are exact copies"
         of_persons = dataset.train.persons_N is not None
-        weaker = "" if epsilon is None else _weakened(copies.units, epsilon, of_persons)
+        weaker = "" if plan is None else _weakened(copies.units, plan, of_persons)
         said.append(
             f"{copies.among:,} of the {n:,} private images {are} of others; one is there {copies.most:,} times.{weaker}"
         )
@@ -59,16 +66,22 @@ def of_copies(dataset: Dataset, epsilon: float | None) -> list[str]:
     return said
 
 
-def _weakened(units: int, epsilon: float, of_persons: bool) -> str:
+def _weakened(units: int, plan: Plan, of_persons: bool) -> str:
+    """What several of them cost together, as the certificate says it of several images."""
     if of_persons and units < 2:  # copies among the images of one person change nothing
         return ""
-    promise, whose, mend = "one image", "a person who is in k of them", "Leave the copies out"
+    promise, whose, mend = "one image", "a person who is in several of them", "Leave the copies out"
     if of_persons:
-        promise, whose = "one person with all images", "somebody who is in images of k persons"
+        promise, whose = "one person with all images", "somebody who is in images of several persons"
         mend = "Give copies to one person"
+    if units > PRICED:
+        larger = f"far more than {units:,} x {plan.epsilon_budget:g} = {units * plan.epsilon_budget:,g}"
+    else:
+        together = epsilon_of_group(list(plan.stages.values()), units, plan.delta)
+        larger = f"up to {rounded_up(together)}" if math.isfinite(together) else "more than can be said"
     return (
-        f" The promise is for {promise}: for {whose} ε is k times as large, here up to {units:,} x {epsilon:g} = "
-        f"{units * epsilon:g}, and δ grows more. {mend}, and it holds as it is printed."
+        f" The promise is for {promise}: for {whose} ε at the same δ is larger, with all {units:,} {larger}. "
+        f"{mend}, and it holds as it is printed."
     )
 
 

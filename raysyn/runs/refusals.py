@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from raysyn.runs.storage import local_folder
+from raysyn.runs.storage import local_folder, read_bytes
 from raysyn.runs.versions import version
 
 RUN_JSON = "internal/run.json"
@@ -69,6 +69,20 @@ def refused(out: str, wanted: Callable[[], dict[str, Any]]) -> str | None:
     except (ValueError, OSError) as error:
         return str(error)
     return None
+
+
+def holds_another(out: str, wanted: Callable[[], dict[str, Any]]) -> bool:
+    """Whether a folder, or a place on an object store, holds another run than that of this `identity`, which is asked
+    for where there is a run. Not where there is none, or none that can be read, which is refused later."""
+    try:
+        there = json.loads(read_bytes(out, RUN_JSON))
+    except (OSError, ValueError):
+        return False
+    try:
+        refuse_another_run(out, there, wanted())
+    except (ValueError, LookupError, TypeError, AttributeError):  # or a JSON that is no run's
+        return True
+    return False
 
 
 STANDS_FOR = {"weights": ("target.checkpoint",)}

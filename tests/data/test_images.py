@@ -171,7 +171,16 @@ def test_torchvision_names_download_to_the_cache_and_say_so(
         raise OSError("no route\nto host")
 
     fake.CIFAR10 = offline  # type: ignore[attr-defined]
-    assert "data.path" in fault(DataConfig(name="cifar10"))
+    assert "(no route to host); try again, or give a file with data.path" in fault(DataConfig(name="cifar10"))
+
+    def mirrors(root: str, train: bool, download: bool) -> None:
+        raise RuntimeError(
+            "Error downloading it:\n" + "Tried http://mirror.example/it.gz, got:\nno route to host\n" * 9
+        )
+
+    fake.CIFAR10 = mirrors  # type: ignore[attr-defined]
+    whole, cut = "Tried http://mirror.example/it.gz, got: no route to host", fault(DataConfig(name="cifar10"))
+    assert f"(Error downloading it: {whole} {whole} {whole} Tried …); try again" in cut
 
 
 def test_medmnist_names_read_the_downloaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,14 @@ def test_a_release_is_read_by_its_recipient(tmp_path: Path, monkeypatch: pytest.
     assert "raysyn" not in (EXAMPLES / "read_release.py").read_text(), "whoever is handed it may not have that"
 
 
+@pytest.mark.parametrize("words", [(), ("one", "two")])
+def test_a_release_that_is_not_named_is_asked_for(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        example("read_release.py", *words)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and said.startswith("usage: python examples/read_release.py ") and said.count("\n") == 1
+
+
 @pytest.fixture
 def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of fewer images, judged and attacked by less."""

@@ -514,6 +514,19 @@ def test_a_run_that_has_paid_is_entered_whatever_there_is_room_for(place: Place)
         place.made("b")
 
 
+def test_a_refusal_and_the_line_of_the_account_print_the_same_delta(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both rounded up."""
+    monkeypatch.setitem(globals(), "DELTA", 8.471e-5)
+    text = io.StringIO()
+    place.made("x", account="none")
+    place.made("a", total=0.9, stages=("one",))
+    place.made("x", text=text)
+    said = " ".join(text.getvalue().split())
+    assert "budget.total is 0.9 at delta 8.48e-5, of" in said and re.search(r"together ε \S+ at δ 8\.48e-5,", said)
+
+
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("stages", [("one", "two"), ("one", "two", "three")])
 def test_what_a_refused_run_has_paid_is_in_the_sum_and_the_rest_waits_for_room(
@@ -561,6 +574,29 @@ def test_a_command_with_the_folder_of_another_run_enters_nothing(
     with pytest.raises(ValueError, match=r"--out .* holds a run (on|with) .*choose another --out"):
         place.made("theirs", **wrong)
     assert place.book.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("wrong", [{"data": dataset(40, 80)}, {"config": {"eval": None}, "stages": ("one", "more")}])
+@pytest.mark.parametrize("state", ["paid", "entered", "sealed"])
+def test_a_dry_run_with_the_folder_of_another_run_is_refused_by_the_total_all_the_same(
+    place: Place, state: str, wrong: dict[str, Any]
+) -> None:
+    """Neither what lies there, nor what the account holds of it, is this run's."""
+    place.made("theirs", **({} if state == "entered" else {"account": "none"}))
+    if state == "sealed":
+        with RunFolder(place.root / "theirs", "tiny", lock(place.root / "theirs"), time.process_time, None) as folder:
+            write_atomically(folder.report_json, "{}")
+            sealing.seal(folder, {})
+    place.made("mine", stages=("one",), total=0.9 if state == "entered" else 0.6)
+    text = io.StringIO()
+    for out in ("theirs", "new"):
+        with ExitStack() as stack, pytest.raises(ValueError, match=r"budget\.total is 0\.\d at delta 0\.001"):
+            place.begun(stack, out, text=text, dry_run=True, **wrong)
+    assert "paid already" not in text.getvalue()
+    # The run itself is refused for its folder.
+    with pytest.raises(ValueError, match=r"--out .* holds a run (on|with) .*choose another --out"):
+        place.made("theirs", text=text, **wrong)
+    assert "paid already" not in text.getvalue()
 
 
 @pytest.mark.parametrize("paid", [{"other": COST}, {"one": replace(COST, steps=2)}, {"one": COST, "other": COST}])

@@ -17,6 +17,9 @@ from raysyn.methods.method import Method, Prepared
 from raysyn.methods.pigan.presets import PRESETS
 from raysyn.methods.pigan.variants import first_split
 from raysyn.methods.source_told import copies_counted, equal_ones, of_copies, say_source, source_facts
+from raysyn.privacy.cost import ADD_REMOVE, Cost
+from raysyn.privacy.ledger import Plan
+from raysyn.report import meaning
 from raysyn.report.pictures import png_bytes
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.console import Console
@@ -41,13 +44,44 @@ def test_copies_are_counted_by_pixels_and_not_by_labels() -> None:
     assert find_copies(np.repeat(PIXELS, 2, axis=2)[:, :, ::2][[4, 4]], PIXELS[:1]).among == 1
 
 
-@pytest.mark.parametrize("epsilon", [None, 10.0])
-def test_copies_are_warned_of_with_what_they_cost(epsilon: float | None) -> None:
-    first, second = of_copies(dataset([0] * 9 + list(range(1, 20)), [25, 0]), epsilon)
+PLAN = Plan(
+    stages={"one": Cost(mechanism="query", noise_multiplier=3.0, sampling_rate=1.0, steps=1)}, delta=1e-3,
+    accountant="prv", epsilon_budget=10.0,
+)  # fmt: skip
+
+
+def certified(copies: int, plan: Plan) -> str:
+    """What the certificate of such a run says of so many images, in the middle of its sentence."""
+    known = meaning.figures(list(plan.stages.values()), plan.epsilon("prv"), plan.delta)
+    sentence = meaning.told(known, ADD_REMOVE)["several_images"]["sentence"]
+    at = sentence.split("epsilon is ")[1].rstrip(".").replace(" or", ",").split(", ")
+    return str(at[["2", "4", "8"].index(f"{copies}")])
+
+
+@pytest.mark.parametrize("copies", [2, 4, 8])
+def test_what_copies_cost_is_what_the_certificate_says_of_as_many_images(copies: int) -> None:
+    first, *_ = of_copies(dataset([0] * copies + [1], [2]), PLAN)
+    words = f"ε at the same δ is larger, with all {copies} up to {certified(copies, PLAN)}. Leave the copies out"
+    assert words in first and float(certified(copies, PLAN)) > copies * PLAN.epsilon("prv")
+
+
+@pytest.mark.parametrize(
+    ("copies", "noise", "said"),
+    [(33, 3.0, "with all 33 far more than 33 x 10 = 330. "), (2, 1e-4, "with all 2 more than can be said. ")],
+)
+def test_what_is_not_worked_out_is_no_upper_limit(copies: int, noise: float, said: str) -> None:
+    stages = {"one": replace(PLAN.stages["one"], noise_multiplier=noise)}
+    plan: Any = SimpleNamespace(stages=stages, delta=1e-3, epsilon_budget=10.0)
+    assert said in of_copies(dataset([0] * copies + [1], [2]), plan)[0]
+
+
+@pytest.mark.parametrize("plan", [None, PLAN])
+def test_copies_are_warned_of_with_what_they_cost(plan: Plan | None) -> None:
+    first, second = of_copies(dataset([0] * 9 + list(range(1, 20)), [25, 0]), plan)
     assert first.startswith("8 of the 28 private images are exact copies of others; one is there 9 times.")
-    assert ("ε is k times as large, here up to 9 x 10 = 90" in first) == (epsilon is not None)
+    assert ("ε at the same δ is larger, with all 9 up to " in first) == (plan is not None)
     assert second.startswith("1 of the 2 test images is a training image too")
-    assert of_copies(dataset([1, 2], [3]), epsilon) == []
+    assert of_copies(dataset([1, 2], [3]), plan) == []
 
 
 @pytest.mark.parametrize(
@@ -59,45 +93,45 @@ def test_copies_of_one_persons_images_change_nothing(whose: list[int] | None, ti
     images = Images(PIXELS[[0, 0, 0, 1, 2]], np.zeros(5, np.int64), ("one",), persons_N)
     found = Dataset("set", images, images.select(slice(0)), None)
     assert (found.copies.among, found.copies.most, found.copies.units) == (2, 3, times)
-    (said,) = of_copies(found, 2.0)
-    assert (f"up to {times} x 2 = {2 * times}" in said) == (times > 1)
+    (said,) = of_copies(found, PLAN)
+    assert (f"larger, with all {times} up to " in said) == (times > 1)
     assert ("one person with all images" in said) == (whose is not None and times > 1)
 
 
 @pytest.mark.parametrize("own", [True, False])
-@pytest.mark.parametrize("epsilon", [None, 2.0])
+@pytest.mark.parametrize("plan", [None, PLAN])
 @pytest.mark.parametrize("named", [True, False])
 def test_who_has_several_images_is_asked_once_where_nobody_is_named(
-    named: bool, epsilon: float | None, own: bool, capsys: pytest.CaptureFixture[str]
+    named: bool, plan: Plan | None, own: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = Images(PIXELS[:20], np.zeros(20, np.int64), ("one",), np.arange(20) if named else None)
-    say_source(Console(), Dataset("set", images, images.select(slice(0)), None, own=own), epsilon)
+    say_source(Console(), Dataset("set", images, images.select(slice(0)), None, own=own), plan)
     said = " ".join(capsys.readouterr().out.split())
     asked = (
         "The promise is for one image; if somebody has several, name them with --data.person-column or "
         "--data.person-pattern."
     )
-    assert said == (asked if own and not named and epsilon is not None else "")
+    assert said == (asked if own and not named and plan is not None else "")
 
 
 @pytest.mark.parametrize(("persons", "said"), [(1, "There is 1 person to"), (19, "There are 19 persons to"), (20, "")])
-@pytest.mark.parametrize("epsilon", [None, 2.0])
+@pytest.mark.parametrize("plan", [None, PLAN])
 def test_few_persons_are_warned_of(
-    persons: int, said: str, epsilon: float | None, capsys: pytest.CaptureFixture[str]
+    persons: int, said: str, plan: Plan | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     images = Images(PIXELS[:20], np.zeros(20, np.int64), ("one",), np.minimum(np.arange(20), persons - 1))
-    say_source(Console(), Dataset("set", images, images.select(slice(0)), None), epsilon)
+    say_source(Console(), Dataset("set", images, images.select(slice(0)), None), plan)
     out = capsys.readouterr().out
     assert out.startswith(f"WARNING: {said}") if said else not out
 
 
 def test_the_console_warns_and_tells_how_the_source_was_read(capsys: pytest.CaptureFixture[str]) -> None:
-    say_source(Console(), dataset([0, 0], [1], told="a folder; left out: 3 hidden"), 2.0)
+    say_source(Console(), dataset([0, 0], [1], told="a folder; left out: 3 hidden"), PLAN)
     said = capsys.readouterr().out
     assert "set: read as a folder; left out: 3 hidden." in said and "WARNING: 1 of the 2 private images is an" in said
     say_source(Console(), replace(dataset([0, 1], [2]), warned=("Look at them.",)), None)
     assert capsys.readouterr().out.strip() == "WARNING: Look at them."
-    say_source(Console(), dataset([0, 1], [2]), 2.0)
+    say_source(Console(), dataset([0, 1], [2]), PLAN)
     assert capsys.readouterr().out == ""
 
 

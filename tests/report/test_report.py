@@ -318,6 +318,12 @@ def test_page_counts_copies_which_no_certificate_does() -> None:
         may_leave.check(told | {"public_facts": {"copies_among_private": 1234}}, ())
 
 
+def test_page_takes_no_multiple_of_epsilon_for_a_limit() -> None:
+    counted = {"copies_among_private": 3, "copies_of_one_private": 4}
+    page = render(replace(report(), metrics={**report().metrics, **counted}).as_dict(), digits())
+    assert "for one that is there 4 times, ε at the same δ is more than as many times as large." in page
+
+
 def test_page_says_how_images_were_read_and_what_that_leaves_to_do() -> None:
     facts = {"read_as": "a folder; 4 DICOM files", "warned": ["Text that is <burnt> in stays."]}
     page = render(replace(report(), dataset={**report().dataset, **facts}).as_dict(), digits())

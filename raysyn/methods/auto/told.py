@@ -28,7 +28,7 @@ def few(n: int, unit: str) -> tuple[float | None, list[str]]:
 def lines(choice: Choice, case: Case) -> list[str]:
     """All of it, a paragraph each."""
     picked = choice.picked
-    told = [f"Picked: {picked.method}, about {in_minutes(picked.minutes)} with its judging. Why: {why(choice, case)}."]
+    told = [f"Picked: {picked.method}, {how_long(picked, case)}. Why: {why(choice, case)}."]
     if choice.unmeasured:
         kind = "colour" if case.facts.shape[2] == 3 else "grey"
         told.append(f"Not measured on {kind} images, and so not looked at: {_listed(choice.unmeasured)}.")
@@ -173,6 +173,13 @@ def too_long(choice: Choice, case: Case, seconds: float) -> str | None:
         f"WARNING: measured on this machine, it takes about {in_minutes(seconds / 60)}, and not the "
         f"{in_minutes(choice.picked.minutes)} of the table: more than the {case.minutes:g} minutes given."
     )
+
+
+def how_long(picked: Candidate, case: Case) -> str:
+    """By the table, and what that leaves out."""
+    workers = "on one worker" if case.workers == 1 else f"shared by {case.workers:,} workers"
+    time = f"CPU time as it was measured on another machine, {workers}, without start-up"
+    return f"about {in_minutes(picked.minutes)} with its judging ({time})"
 
 
 def in_minutes(value: float) -> str:

@@ -137,7 +137,11 @@ def test_why_is_one_sentence_and_help_is_what_was_measured(rows: list[Cell]) -> 
     rows.append(replace(rows[0], n=10_000))
     asked = case(minutes=10)
     said = " ".join(told.lines(choose(asked), asked))
-    assert said.startswith(f"Picked: {FLOOR}, about 0.4 minutes with its judging. Why: no other method fits")
+    measured = "CPU time as it was measured on another machine, on one worker, without start-up"
+    assert said.startswith(f"Picked: {FLOOR}, about 0.4 minutes with its judging ({measured}). Why: no other method")
+    shared = replace(asked, workers=2)
+    first, halved = told.lines(choose(shared), shared)[0], measured.replace("on one worker", "shared by 2 workers")
+    assert f", about 0.2 minutes with its judging ({halved}). Why: " in first
     assert "Real images themselves were 30 points above it: about all that a better" in said
     assert "dp_feta, with --minutes 20: 10.0 points" in said
     assert "public images that resemble yours, by privimage: 20.0 points" in said
