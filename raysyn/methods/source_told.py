@@ -74,13 +74,12 @@ def _weakened(units: int, plan: Plan, of_persons: bool) -> str:
     if of_persons:
         promise, whose = "one person with all images", "somebody who is in images of several persons"
         mend = "Give copies to one person"
-    if units > PRICED:
-        larger = f"far more than {units:,} x {plan.epsilon_budget:g} = {units * plan.epsilon_budget:,g}"
-    else:
-        together = epsilon_of_group(list(plan.stages.values()), units, plan.delta)
-        larger = f"up to {rounded_up(together)}" if math.isfinite(together) else "more than can be said"
+    priced = min(units, PRICED)
+    together = epsilon_of_group(list(plan.stages.values()), priced, plan.delta)
+    larger = f"up to {rounded_up(together)}" if math.isfinite(together) else "more than can be said"
+    more = f" of them, more with all {units:,}" if units > priced else ""
     return (
-        f" The promise is for {promise}: for {whose} ε at the same δ is larger, with all {units:,} {larger}. "
+        f" The promise is for {promise}: for {whose} ε at the same δ is larger, {larger} with {priced:,}{more}. "
         f"{mend}, and it holds as it is printed."
     )
 

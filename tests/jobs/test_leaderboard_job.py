@@ -706,8 +706,8 @@ def test_a_table_is_made_of_the_runs_that_ended_where_another_was_refused_and_th
         capsys.readouterr()
         assert cli.run_or_explain(lambda stack: board, run_board) == 1
     said = f"the run {other.name} was refused: why?"
-    assert f"error: {said}" in capsys.readouterr().err and said not in text.getvalue()
-    assert f"Not in the table: {said}" in (at.internal / "table.html").read_text()
+    assert f"error: {said}" in capsys.readouterr().err and f"Not in the table: {other.name}" in text.getvalue()
+    assert f"Not in the table: {other.name}. Why: {said}" in (at.internal / "table.html").read_text()
     (row,) = csv.DictReader((at.internal / "table.csv").read_text().splitlines())
     assert row["command"] == "noisy_means"
 

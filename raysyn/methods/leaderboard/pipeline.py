@@ -63,16 +63,20 @@ def _reports(
 def ended(
     compute: Compute, units: Sequence[Run], shared: Mapping[str, str], console: Console
 ) -> tuple[Sequence[Run], list[dict[str, Any]], Ended | None]:
-    """The runs that have ended, their reports, and what is said of those that did not end; Ended where none did. Of
-    settings beside each other one may be refused at one budget alone: the table is of the others."""
+    """The runs that have ended, their reports, and what is said of those that did not end; Ended where no table can be
+    made. Of settings beside each other one may be refused at one budget alone: the table is of the others."""
     try:
         return units, _reports(compute, units, shared, console), None
     except Ended as failed:
         there = finished(shared["out"], [one.name for one in units])
-        if not there:
+        others = [one for one in units if one.name in there]
+        if not others:
             raise
-        units = [one for one in units if one.name in there]
-        return units, _reports(compute, units, shared, console), failed
+        console.say(f"Not in the table: {', '.join(one.name for one in units if one not in others)}")
+        try:
+            return others, _reports(compute, others, shared, console), failed
+        except Ended:  # of one that was reported before, and failed since
+            raise failed from None
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,8 @@ def run(board: Board) -> list[dict[str, Any]]:
     totals = together(list(finished(folder.storage, names).values()))
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [total.told() for total in totals.values()]
-    lost = [f"Not in the table: {failed}"] if failed else []
+    absent = ", ".join(one.name for one in board.units if one not in units)
+    lost = [f"Not in the table: {absent}. Why: {failed}"] if failed else []
     broken = [unit.name for unit, report in zip(units, found, strict=True) if by_canaries(report)]
     if broken:
         told.insert(0, REFUTED.format(", ".join(broken)))
