@@ -211,6 +211,8 @@ class _Run:
             parameter.grad = part.view_as(parameter)
             if parameter.is_cuda:  # whose optimizer is fused, and takes gradients of its weights' layout alone
                 parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate_at(self.done, self.cost.steps)
         self.optimizer.step()
         self.ema.update(self.model)
         self.done += 1

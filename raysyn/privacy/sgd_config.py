@@ -40,7 +40,12 @@ class SGDConfig:
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam, or plain stochastic gradient descent."""
     learning_rate: float = 3e-4
-    """Learning rate of the optimizer, constant."""
+    """Learning rate of the optimizer: constant, but for the next two."""
+    learning_rate_warmup: float | None = None
+    """Share of the steps, the first ones, over which the learning rate rises to that in equal parts, so that a high one
+    does not undo at once what a model has learned before; by default it is there from the first step."""
+    learning_rate_decay: float | None = None
+    """Share of the steps, the last ones, over which it falls towards 0 in equal parts; by default it stays."""
     ema: float = 0.999
     """Decay of the averaged weights, which are what is used of the model; 0 uses the last ones."""
     beta1: float = 0.9
@@ -64,7 +69,17 @@ class SGDConfig:
         for field in ("ema", "beta1"):
             if not 0 <= getattr(self, field) < 1:
                 raise ValueError(f"{field} is {getattr(self, field)}: give a decay in [0, 1)")
+        for field in ("learning_rate_warmup", "learning_rate_decay"):
+            if not 0 <= (getattr(self, field) or 0) <= 1:
+                raise ValueError(f"{field} is {getattr(self, field)}: give a share of the steps, from 0 to 1")
         rank_of(self.layers)
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of one of so many steps, counted from 0."""
+        rise, fall = (round((share or 0) * steps) for share in (self.learning_rate_warmup, self.learning_rate_decay))
+        risen = 1.0 if step >= rise else (step + 1) / rise
+        left = 1.0 if steps - step > fall else (steps - step) / fall
+        return self.learning_rate * min(risen, left)
 
     def cost(self, n: int, group: str = "") -> Cost:
         """What fine-tuning on `n` images costs, with the noise multiplier still to be calibrated.

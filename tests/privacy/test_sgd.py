@@ -136,6 +136,9 @@ def private(n: int = 40) -> Images:
 CONFIG = SGDConfig(batch_size=10, epochs=3, noise_multiplicity=2, max_grad_norm=0.5, ema=0.9, learning_rate=1e-3)
 
 
+SCHEDULED = replace(CONFIG, learning_rate_warmup=0.25, learning_rate_decay=0.5)
+
+
 def priced(config: SGDConfig = CONFIG, n: int = 40, noise_multiplier: float = 0.5) -> Cost:
     return replace(config.cost(n), noise_multiplier=noise_multiplier)
 
@@ -354,16 +357,17 @@ def test_a_run_whose_machine_is_taken_continues_from_its_last_step(ranks: int, m
     assert continued["history"] == whole["history"]
 
 
+@pytest.mark.parametrize("config", [CONFIG, SCHEDULED])
 @pytest.mark.parametrize("die_at", [1, 5, 11])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_killed_run_continues_to_the_same_bytes(die_at: int, ranks: int) -> None:
-    whole, _ = run(ranks)
+def test_a_killed_run_continues_to_the_same_bytes(die_at: int, ranks: int, config: SGDConfig) -> None:
+    whole, _ = run(ranks, config=config)
     shared = Shared(ranks, die_at=die_at)
     with pytest.raises((Killed, threading.BrokenBarrierError)):
-        run(shared=shared)
+        run(shared=shared, config=config)
     # The rank that dies may be a step ahead of the one that saves.
     assert shared.saved is not None and die_at - (ranks - 1) <= shared.saved["done"] <= die_at
-    continued, _ = run(shared=replace(shared, die_at=None))
+    continued, _ = run(shared=replace(shared, die_at=None), config=config)
     assert_same(continued, whole)
     assert continued["history"] == whole["history"]
 
@@ -584,6 +588,21 @@ def test_trap_29_the_schedule_follows_from_sizes() -> None:
     assert (cost.sampling_rate, cost.steps, cost.noise_multiplier) == (4096 / 60_000, 2197, None)
 
 
+def test_the_learning_rate_rises_stays_and_falls_and_every_step_has_its_own() -> None:
+    """Of 12 steps: 3 to rise, 6 to fall; by plain gradient descent each step is as long as its rate, noise and all."""
+    rates = [SCHEDULED.learning_rate_at(step, 12) / SCHEDULED.learning_rate for step in range(12)]
+    rise, fall = [1 / 3, 2 / 3, 1, 1, 1, 1], [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert rates == pytest.approx([*rise, *fall])
+    assert {CONFIG.learning_rate_at(step, 12) for step in range(12)} == {CONFIG.learning_rate}
+    steep = replace(SCHEDULED, learning_rate_warmup=1.0)
+    assert [steep.learning_rate_at(step, 4) for step in (0, 3)] == pytest.approx([0.25e-3, 0.5e-3])
+    plain = replace(SCHEDULED, optimizer="sgd", beta1=0.0, ema=0.0)
+    released, shared = run(config=plain, task=Classify(scale=0.0))
+    noise = sum(rate * total for rate, total in zip(rates, shared.sums, strict=True))
+    moved = torch.cat([(released["model"][n] - p.detach()).flatten() for n, p in network().named_parameters()])
+    torch.testing.assert_close(moved, -plain.learning_rate * noise / 10)
+
+
 def test_trap_17_and_other_mistakes_are_named() -> None:
     batch_norm = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3))
     with pytest.raises(ValueError, match="layer 1 is BatchNorm2d"):
@@ -598,6 +617,9 @@ def test_trap_17_and_other_mistakes_are_named() -> None:
         {"max_grad_norm": 0.0},
         {"ema": 1.0},
         {"epochs": 0},
+        {"learning_rate_warmup": 1.5},
+        {"learning_rate_decay": -0.1},
+        {"learning_rate_decay": float("nan")},
     ):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
             SGDConfig(**wrong)  # type: ignore[arg-type]
