@@ -94,6 +94,7 @@ def setting(method: str, facts: Facts, budget: Budget) -> Setting:
         flags |= {"semantic.noise-multiplier": f"{noise:.3g}", "pretrain.iterations": "1000"}
         if colour:  # as it was measured: the preset's own rate and guidance were tried on all of CIFAR-10 alone
             flags |= {"finetune.learning-rate": "0.002", "sampler.guidance": "0.0"}
+            flags |= {"finetune.learning-rate-warmup": "None", "finetune.learning-rate-decay": "None"}
         return Setting(method=method, preset="cpu-cifar10" if colour else "cpu-mnist", flags=made | flags)
     return Setting(method=method, preset="cpu-fashion_mnist", flags=made | flags | _central(facts, budget))
 
