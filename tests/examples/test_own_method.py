@@ -25,6 +25,7 @@ from raysyn.privacy.cost import LEAST_NOISE, Cost
 from raysyn.privacy.ledger import Release
 from raysyn.privacy.poisson import Stream
 from raysyn.report.verify import main as verify
+from raysyn.runs import may_leave
 
 TINY = "--data.limit 200 --means 2 --synthetic 40 --eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0"
 HERE = [*TINY.split(), "--on.address", "here"]
@@ -256,6 +257,47 @@ def test_what_draw_answers_wrongly_is_told_beside_what_it_should(
     said = capsys.readouterr().err
     assert said == f"error: draw answered {words}{'' if 'of images' in words else ' of images (8, 8, 1)'}: give a " \
         "torch tensor, uint8 (N, H, W, C); what was paid is spent\n"  # fmt: skip
+
+
+DRAWN = """
+from raysyn.methods.network import Network
+
+
+def drawing(config, like, n, answer):
+    return Drawing(blend, unpack(answer({stage!r}), like), f"blends of {{config.means}} noisy means")
+
+
+def parts(config, answer):
+    return {{"means": answer("means")}}
+
+
+METHOD = replace(METHOD, drawing=drawing, network=Network({settings}, parts))
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "words"),
+    [("means", ("classes", "seed"), "asks for the setting means: name it in Network.settings"),
+     ("others", ("seed", "means"), "`drawing` finds no 'others' among Network.parts"),
+     ("means", ("means", "seed", "synthetic"), "")],
+)  # fmt: skip
+def test_a_network_that_lacks_what_is_drawn_by_does_not_leave(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: str,
+    settings: tuple[str, ...], words: str,
+) -> None:  # fmt: skip
+    """Images would be drawn from it that are others, or none; those of the run leave."""
+    monkeypatch.setattr(may_leave, "SETTINGS", (*may_leave.SETTINGS, "means"))
+    place = install() / "means/method.py"
+    place.write_text(place.read_text() + DRAWN.format(stage=stage, settings=settings))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["means", *WHOLE, "--release.network"]) == (1 if words else 0)
+    said = capsys.readouterr().err
+    if words:
+        assert said.startswith("error: release.network is True, but ") and said.count("\n") == 1 and words in said
+        assert not (tmp_path / "run/release").exists()
+        assert command.main(["means", *WHOLE]) == 0
+    assert (tmp_path / "run/release/synthetic.parquet").exists()
+    assert (tmp_path / "run/release/network.json").exists() == (not words)
 
 
 def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path) -> None:
