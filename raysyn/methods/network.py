@@ -100,7 +100,7 @@ def held_to(config: Any, settings: Collection[str]) -> Any:
     def reduced(self: Any) -> Any:  # on its way to a worker
         return held_to, (config, tuple(settings))
 
-    made = object.__new__(type(kind.__name__, (kind,), {"__getattribute__": asked, "__reduce__": reduced}))
+    made: Any = object.__new__(type(kind.__name__, (kind,), {"__getattribute__": asked, "__reduce__": reduced}))
     for field in fields(config):
         object.__setattr__(made, field.name, getattr(config, field.name))
     return made

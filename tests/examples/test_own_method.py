@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import inspect
 import json
 import re
@@ -28,6 +29,7 @@ from raysyn.report.verify import main as verify
 from raysyn.runs import may_leave
 
 TINY = "--data.limit 200 --means 2 --synthetic 40 --eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0"
+PAGE = ROOT / "docs/own_method.md"
 HERE = [*TINY.split(), "--on.address", "here"]
 
 
@@ -167,6 +169,23 @@ WHOLE = ["quick", *HERE, "--out", "run"]
             1,
             "or `run` never paid for it by ledger",
         ),
+        (
+            "method",
+            'pack(setting.ledger.pay("means", answer()))',
+            'setting.ledger.pay("means", answer()).images_NHWC',
+            1,
+            "stage means answers a ndarray, which is not stored: give tensors (torch.from_numpy",
+        ),
+        ("method", "central=means,", "central=means.images_NHWC,", 1, "was given central of type ndarray: give raysyn"),
+        ("method", '"means", synthetic,', '"means", synthetic.images_NHWC,', 1, "was given synthetic of type ndarray"),
+        ("method", '"means", synthetic,', '"means", None,', 1, "was given synthetic of type NoneType"),
+        (
+            "method",
+            'done=[f"Blended {len(means)} noisy class means."]',
+            'done="Blended."',
+            1,
+            "finish was given done='Blended.': give a list of sentences",
+        ),
         ("method", 'METHOD = Method(name="means"', 'METHOD = Method(name="others"', 2, "is called 'others': give it"),
         ("method", "plan=plan, ", "", 2, "guarantee='dp', but its `prepare` answers no plan"),
         (
@@ -259,6 +278,46 @@ def test_what_draw_answers_wrongly_is_told_beside_what_it_should(
         "torch tensor, uint8 (N, H, W, C); what was paid is spent\n"  # fmt: skip
 
 
+FIGURE = """
+import matplotlib.figure
+from raysyn.report import figures, pictures
+from raysyn.report.section import Section
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("[1 / 0]", "`sections` has failed (ZeroDivisionError: division by zero)"),
+        ("3", "`sections` has failed (TypeError: 'int' object is not iterable)"),
+        ("['text']", "a part of the page is a str: give raysyn.report.section.Section"),
+        ("[Section(title='P', picture='fig.svg')]", "the picture of the part 'P' is fig.svg: give a data URI"),
+        ("[Section(title='P', picture='<svg></svg>')]", "the picture of the part 'P' is <svg></svg>: give a data URI"),
+        ("[Section(title='P', picture=matplotlib.figure.Figure())]", "the picture of the part 'P' is a Figure: give"),
+        ("[Section(title='P', strips=[('s', b'png')])]", "the picture of the part 'P' is a bytes: give a data URI"),
+        ("[Section(title='P', strips=[1])]", "the part 'P' cannot be shown (TypeError: "),
+        ("[Section(title='P', rows=3)]", "the part 'P' cannot be shown ("),
+        ("[Section(title='P', picture=figures.uri(matplotlib.figure.Figure()))]", ""),
+        ("[Section(title='P', picture=pictures.png_uri(means.images_NHWC[0]), rows=[['a'], [1.5]])]", ""),
+        ("[replace(brightness(means), title='P')]", ""),
+    ],
+)
+def test_a_part_of_the_page_that_cannot_be_shown_costs_a_sentence_and_no_report(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, made: str,
+    words: str,
+) -> None:  # fmt: skip
+    place = install() / "means/method.py"
+    source = place.read_text().replace("central=means, ", f"central=means, sections=lambda: {made}, ")
+    (shown,) = re.findall(r"```python\n# a part of the page\n(.*?)```", PAGE.read_text(), re.S)
+    place.write_text(source.replace("import numpy as np\n", f"{FIGURE}{shown}import numpy as np\n"))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["means", *WHOLE]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    page = html.unescape((tmp_path / "run/internal/report.html").read_text())
+    assert ("WARNING: " in said) == bool(words) and ("Parts that are missing" in page) == bool(words)
+    assert words in said and words in page and ("<h2>P</h2>" in page) == (not words)
+
+
 DRAWN = """
 from raysyn.methods.network import Network
 
@@ -313,7 +372,7 @@ def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path)
 
 
 def mechanism_of_the_page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    (source,) = re.findall(r"```python\n +# mechanism.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
+    (source,) = re.findall(r"```python\n +# mechanism.py\n(.*?)```", PAGE.read_text(), re.S)
     made = ModuleType("mechanism")
     exec(textwrap.dedent(source), made.__dict__)
     monkeypatch.setitem(sys.modules, "mechanism", made)
@@ -333,7 +392,7 @@ def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
 ) -> None:
     """The example as it is, then with what the page says of a mechanism of one's own in place of its question."""
     place = install() / "means"
-    page = (ROOT / "docs/own_method.md").read_text()
+    page = PAGE.read_text()
     mechanism, around = (
         textwrap.dedent(re.findall(rf"```python\n +# {name}\n(.*?)```", page, re.S)[0])
         for name in ("mechanism.py", "in method.py")
@@ -398,7 +457,7 @@ def test_the_mechanism_of_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_game_of_the_page_tells_noise_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     made = mechanism_of_the_page(monkeypatch)
-    (source,) = re.findall(r"```python\n# test_mechanism.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
+    (source,) = re.findall(r"```python\n# test_mechanism.py\n(.*?)```", PAGE.read_text(), re.S)
     test: dict[str, Any] = {}
     exec(source, test)
     for images in (1, 3):
@@ -420,7 +479,7 @@ def test_the_game_of_the_page_tells_noise_that_is_too_small(monkeypatch: pytest.
 
 
 def test_the_page_shows_the_example_as_it_is() -> None:
-    page = (ROOT / "docs/own_method.md").read_text()
+    page = PAGE.read_text()
     shown = re.findall(r"```python\n# (means/\w+\.py)\n(.*?)```", page, re.S)
     assert [name for name, _ in shown] == ["means/__init__.py", "means/method.py"]
     for name, source in shown:
@@ -429,7 +488,7 @@ def test_the_page_shows_the_example_as_it_is() -> None:
 
 def test_the_tests_of_the_page_pass(install: Install, tmp_path: Path) -> None:
     install()
-    (source,) = re.findall(r"```python\n# test_means.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
+    (source,) = re.findall(r"```python\n# test_means.py\n(.*?)```", PAGE.read_text(), re.S)
     tests: dict[str, Any] = {}
     exec(source, tests)
     names = [name for name in tests if name.startswith("test_")]
