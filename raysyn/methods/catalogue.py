@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, get_args
 
 from raysyn.screen.ended import Ended
+from raysyn.screen.flags import check_flags
 from raysyn.screen.words import in_a_line
 
 GROUP = "raysyn.methods"
@@ -59,6 +60,11 @@ class Entry:
         presets: Mapping[str, Any] = self._part("settings", "PRESETS")
         if not presets or not isinstance(presets, Mapping):
             raise Broken(f"{self.name}: PRESETS of {self.settings} is no dictionary of configurations by name")
+        for name, one in () if self._ours() else presets.items():
+            try:
+                check_flags(one)
+            except Exception as error:  # annotations that cannot be read raise anything
+                raise Broken(f"{self.name}: {self.settings}, preset {name}: {error}; mend that package") from error
         return presets
 
     def machines(self) -> Any:
