@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import importlib
 import inspect
 import json
 import re
@@ -11,7 +12,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ import raysyn
 from raysyn import command
 from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.methods import catalogue, ends
-from raysyn.privacy.cost import LEAST_NOISE, Cost
-from raysyn.privacy.ledger import Release
+from raysyn.methods.bearing import bearable_noise
+from raysyn.privacy import units
+from raysyn.privacy.cost import LEAST_NOISE, Budget, Cost
+from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
 from raysyn.report.verify import main as verify
 from raysyn.runs import may_leave
@@ -317,8 +320,8 @@ def test_a_part_of_the_page_that_cannot_be_shown_costs_a_sentence_and_no_report(
 ) -> None:  # fmt: skip
     place = install() / "means/method.py"
     source = place.read_text().replace("central=means, ", f"central=means, sections=lambda: {made}, ")
-    (shown,) = re.findall(r"```python\n# a part of the page\n(.*?)```", PAGE.read_text(), re.S)
-    place.write_text(source.replace("import numpy as np\n", f"{FIGURE}{shown}import numpy as np\n"))
+    shown = f"{FIGURE}{of_the_page('a part of the page')}"
+    place.write_text(source.replace("import numpy as np\n", f"{shown}import numpy as np\n"))
     monkeypatch.chdir(tmp_path)
     assert command.main(["means", *WHOLE]) == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -380,12 +383,17 @@ def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path)
         raysyn.run("means", eval=judged, quiet=True, **flags)
 
 
-def mechanism_of_the_page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    (source,) = re.findall(r"```python\n +# mechanism.py\n(.*?)```", PAGE.read_text(), re.S)
-    made = ModuleType("mechanism")
-    exec(textwrap.dedent(source), made.__dict__)
-    monkeypatch.setitem(sys.modules, "mechanism", made)
-    return made
+def of_the_page(name: str) -> str:
+    """A block of code, by its first line."""
+    (source,) = re.findall(rf"```python\n *# {name}\n(.*?)```", PAGE.read_text(), re.S)
+    return textwrap.dedent(source)
+
+
+@pytest.fixture
+def made(install: Install) -> ModuleType:
+    """The mechanism of the page, where the page says that it lies."""
+    (install() / "means/mechanism.py").write_text(of_the_page("means/mechanism.py"))
+    return importlib.import_module("means.mechanism")
 
 
 def named(config: DataConfig) -> Dataset:
@@ -401,11 +409,7 @@ def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
 ) -> None:
     """The example as it is, then with what the page says of a mechanism of one's own in place of its question."""
     place = install() / "means"
-    page = PAGE.read_text()
-    mechanism, around = (
-        textwrap.dedent(re.findall(rf"```python\n +# {name}\n(.*?)```", page, re.S)[0])
-        for name in ("mechanism.py", "in method.py")
-    )
+    mechanism, around = map(of_the_page, ("means/mechanism.py", "in method.py"))
     judged = {"data": {"limit": 600}, "synthetic": 40, "eval": {"classifiers": (), "feature_epochs": 0}}
     units_there = 120 if persons else 600
     for name in ("example", "page"):
@@ -438,9 +442,8 @@ def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
         assert signed["delta"] == pytest.approx(1 / (units_there * np.log(units_there)))
 
 
-def test_the_mechanism_of_the_page_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mechanism_of_the_page_says_what_it_takes(made: ModuleType) -> None:
     """To whoever checks types: every argument and every answer."""
-    made = mechanism_of_the_page(monkeypatch)
     for function in (made.price, made.sensitivity, made.image_sum, made.asked):
         assert set(inspect.signature(function).parameters) | {"return"} == set(function.__annotations__)
     with pytest.raises(AssertionError, match="as the plan found it"):
@@ -448,8 +451,23 @@ def test_the_mechanism_of_the_page_says_what_it_takes(monkeypatch: pytest.Monkey
         made.image_sum(private, replace(made.price(private, 1.0), noise_multiplier=None), Stream(bytes(32), "s"))
 
 
-def test_the_mechanism_of_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = mechanism_of_the_page(monkeypatch)
+@pytest.mark.parametrize("persons", [False, True])
+def test_the_plan_of_two_questions_of_the_page_spends_its_budget_by_shares(made: ModuleType, persons: bool) -> None:
+    dataset = (named if persons else load)(DataConfig())
+    budget = Budget(epsilon=4.0)
+    names: dict[str, Any] = {
+        "dataset": dataset, "config": SimpleNamespace(budget=budget), "price": made.price, "units": units,
+        "bearable_noise": bearable_noise, "Plan": Plan,
+    }  # fmt: skip
+    exec(of_the_page("in prepare, of two questions"), names)
+    plan = names["plan"]
+    assert 3.99 < plan.epsilon() <= 4 * (1 + 1e-6) and list(plan.stages) == ["first", "second"]
+    first, second = (1 / plan.noise(stage) ** 2 for stage in plan.stages)
+    assert first / (first + second) == pytest.approx(0.2, rel=0.01)
+    units.check_plan(plan, dataset.train)
+
+
+def test_the_mechanism_of_the_page_is_one(made: ModuleType) -> None:
     rng = np.random.default_rng(0)
     private = Images(rng.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8), np.zeros(50, np.int64), ("a",))
     blank = Images(private.images_NHWC * (np.arange(50) != 3)[:, None, None, None], private.labels_N, ("a",))
@@ -464,11 +482,9 @@ def test_the_mechanism_of_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> No
     assert 4 < spread < 14 and first.cost.noise_multiplier == 2.0
 
 
-def test_the_game_of_the_page_tells_noise_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = mechanism_of_the_page(monkeypatch)
-    (source,) = re.findall(r"```python\n# test_mechanism.py\n(.*?)```", PAGE.read_text(), re.S)
+def test_the_game_of_the_page_tells_noise_that_is_too_small(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     test: dict[str, Any] = {}
-    exec(source, test)
+    exec(of_the_page("test_mechanism.py"), test)
     for images in (1, 3):
         test["test_it_is_as_noisy_as_it_claims"](images)
     ask = made.image_sum
@@ -497,9 +513,8 @@ def test_the_page_shows_the_example_as_it_is() -> None:
 
 def test_the_tests_of_the_page_pass(install: Install, tmp_path: Path) -> None:
     install()
-    (source,) = re.findall(r"```python\n# test_means.py\n(.*?)```", PAGE.read_text(), re.S)
     tests: dict[str, Any] = {}
-    exec(source, tests)
+    exec(of_the_page("test_means.py"), tests)
     names = [name for name in tests if name.startswith("test_")]
     for name in names:
         (tmp_path / name).mkdir()
