@@ -40,7 +40,7 @@ class Network(NamedTuple):
     """Of a method: what of its answers and settings leaves, so that its `drawing` can be done from that alone."""
 
     settings: tuple[str, ...]
-    """Fields of the configuration that drawing reads."""
+    """Fields of the configuration that drawing reads, all of them: from a release it is refused any other."""
     parts: Callable[[Any, Answer], Mapping[str, Any]]
     """parts(config, answer): {stage: a tensor, or nested mappings of them by names without a slash}. It picks by names
     and computes nothing: of these very parts it gives all, by which `raysyn verify` knows them."""

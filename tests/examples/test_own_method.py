@@ -371,6 +371,25 @@ def test_a_network_that_lacks_what_is_drawn_by_does_not_leave(
     assert (tmp_path / "run/release/network.json").exists() == (not words)
 
 
+def test_whoever_draws_from_a_release_is_told_of_a_setting_that_it_lacks(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of one by a package that has changed since."""
+    monkeypatch.setattr(may_leave, "SETTINGS", (*may_leave.SETTINGS, "means"))
+    place = install() / "means/method.py"
+    source = place.read_text() + DRAWN.format(stage="means", settings=("means", "seed"))
+    place.write_text(source)
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["means", *WHOLE, "--release.network"]) == 0
+    further = {"synthetic": 20, "on": {"address": "here"}, "quiet": True}
+    assert len(raysyn.draw("run/release", out="more", **further).images) == 20
+    place.write_text(source.replace("{config.means} noisy", "{config.synthetic} noisy"))
+    for module in ("means", "means.method"):
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(ValueError, match=r"asks for the setting synthetic: name it in Network\.settings"):
+        raysyn.draw("run/release", out="others", **further)
+
+
 def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path) -> None:
     """Which might ask the private images anew, with the noise of the old answer."""
     package = install()
