@@ -385,7 +385,7 @@ def test_whoever_draws_from_a_release_is_told_of_a_setting_that_it_lacks(
     assert len(raysyn.draw("run/release", out="more", **further).images) == 20
     place.write_text(source.replace("{config.means} noisy", "{config.synthetic} noisy"))
     for module in ("means", "means.method"):
-        monkeypatch.delitem(sys.modules, module)
+        sys.modules.pop(module, None)
     with pytest.raises(ValueError, match=r"asks for the setting synthetic: name it in Network\.settings"):
         raysyn.draw("run/release", out="others", **further)
 
@@ -450,7 +450,7 @@ def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
             )  # fmt: skip
             (place / "method.py").write_text(source.replace("PRESETS = {", f"{instead}\nPRESETS = {{"))
             for module in ("means", "means.method"):
-                monkeypatch.delitem(sys.modules, module)
+                sys.modules.pop(module, None)
         with monkeypatch.context() as patch:
             if persons:
                 patch.setattr(ends, "load", named)
