@@ -117,6 +117,8 @@ def _known(word: str, prog: str) -> Entry:
     entries = all_methods() | {one.name: one for one in catalogue.TOOLS}
     if word not in entries:
         kind = "flag" if word.startswith("-") else "method or verb"
+        more = "" if word.startswith("-") else "; a method of another package must be installed"
         near = guess(word, [*entries, *VERBS, "--version", "--help"])
-        cli.refuse(f"{word} is no {kind} of {prog}{near}: the first word is one of {', '.join([*entries, *VERBS])}")
+        known = ", ".join([*entries, *VERBS])
+        cli.refuse(f"{word} is no {kind} of {prog}{near}: the first word is one of {known}{more}")
     return entries[word]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -189,15 +189,18 @@ def _of_release(run: str, release: Path) -> Source:
     return Source(
         run=run, method=about["method"], config=config, signed=signed, fault=fault,
         made=method.network.made if method.network else (),
-        drawing=partial(_drawn_by, run, fault, method), network=answer,
+        drawing=partial(_drawn_by, run, fault, method, held=tuple(about["settings"])), network=answer,
     )  # fmt: skip
 
 
 def _drawn_by(
-    run: str, fault: str, method: Method, config: Any, like: Images, n: int, answer: Callable[[str], Any]
-) -> Drawing:
-    """Its drawing from files that may hold anything; ValueError where it cannot be from these."""
+    run: str, fault: str, method: Method, config: Any, like: Images, n: int, answer: Callable[[str], Any],
+    held: Sequence[str] | None = None,
+) -> Drawing:  # fmt: skip
+    """Its drawing from files that may hold anything, with the settings that are `held`, by default all; ValueError
+    where it cannot be from these."""
     assert method.drawing is not None
+    config = config if held is None else network.held_to(config, held)
     with _whole(run, fault):
         own_network = getattr(getattr(config, "network", None), "factory", None) is not None
         if own_network or source_of(method.run):  # what else code of a user's own builds is its own matter

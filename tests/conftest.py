@@ -162,7 +162,7 @@ def no_charts(request: pytest.FixtureRequest) -> Iterator[None]:
     looks = getattr(request.module, "LOOKS_AT_CHARTS", False) or "/report/" in str(request.path)
     with pytest.MonkeyPatch.context() as patch:
         if not looks:
-            patch.setattr(figures, "_uri", lambda figure: "data:image/svg+xml;base64,")
+            patch.setattr(figures, "uri", lambda figure: "data:image/svg+xml;base64,")
         yield
 
 

@@ -15,6 +15,8 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, get_args
 
 from raysyn.screen.ended import Ended
+from raysyn.screen.flags import check_flags
+from raysyn.screen.words import in_a_line
 
 GROUP = "raysyn.methods"
 """Of the entry points by which packages add methods."""
@@ -58,6 +60,11 @@ class Entry:
         presets: Mapping[str, Any] = self._part("settings", "PRESETS")
         if not presets or not isinstance(presets, Mapping):
             raise Broken(f"{self.name}: PRESETS of {self.settings} is no dictionary of configurations by name")
+        for name, one in () if self._ours() else presets.items():
+            try:
+                check_flags(one)
+            except Exception as error:  # annotations that cannot be read raise anything
+                raise Broken(f"{self.name}: {self.settings}, preset {name}: {error}; mend that package") from error
         return presets
 
     def machines(self) -> Any:
@@ -101,10 +108,9 @@ class Entry:
         except Exception as error:  # whatever a package that raysyn does not know may raise
             if self._ours():
                 raise
-            said = " ".join(f"{type(error).__name__}: {error}".split())
             raise Broken(
-                f"{self.name}: {name} of {module}, which its Entry names as {field!r}, cannot be had ({said}): mend "
-                "that package, or uninstall it"
+                f"{self.name}: {name} of {module}, which its Entry names as {field!r}, cannot be had "
+                f"({in_a_line(error)}): mend that package, or uninstall it"
             ) from error
 
 
@@ -269,8 +275,9 @@ def _loaded(point: EntryPoint) -> Entry:
     try:
         one = point.load()
     except Exception as error:  # whatever a package that raysyn does not know may raise
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{_told(point)} cannot be loaded ({said}): mend that package, or uninstall it") from error
+        raise ValueError(
+            f"{_told(point)} cannot be loaded ({in_a_line(error)}): mend that package, or uninstall it"
+        ) from error
     if not isinstance(one, Entry):
         raise ValueError(
             f"{_told(point)} is of type {type(one).__name__}, and not raysyn.methods.catalogue.Entry: mend that "

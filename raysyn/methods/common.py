@@ -79,6 +79,8 @@ class Setting:
     """The canaries that the run is audited by, if there are any."""
     weights_leave: bool = False
     """Whether the release holds weights that canaries are guessed about: by `Method.shown`."""
+    drawing: Callable[..., Any] | None = None
+    """`Method.drawing`."""
 
     @property
     def loaded(self) -> Dataset:

@@ -20,7 +20,14 @@ from raysyn.metrics.checks import check_measures
 from raysyn.metrics.yardsticks import best_uncharged
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
+from raysyn.report.run_page import fault
 from raysyn.runs.refusals import METHOD_SOURCE
+from raysyn.screen.ended import Ended
+from raysyn.screen.words import in_a_line
+
+
+class WrongArgument(Ended, TypeError):
+    """A method ends with what is no images."""
 
 
 def look(
@@ -73,19 +80,21 @@ def finish(
         answered: by what noisy answer they are guessed about beside, which no release holds.
         uncharged: what is uncharged, where that is more than usual.
         public: what was public, as the certificate names it.
-        sections: makes parts of the page, after the release; they stand before what `beside` brings.
+        sections: makes parts of the page, after the release; they stand before what `beside` brings. Where another
+            package's fails, or one of them cannot be shown, the page says so in its place.
         weights_leave: that the release holds weights by which canaries are guessed, where `Method.shown` does not say.
         more: of the report's environment.
-    Raises ValueError where a stage of the plan was not paid, and, once all is written, Refuted where the canaries of
-    the run show more than is promised.
+    Raises WrongArgument for other values, ValueError where a stage of the plan was not paid, both before anything is
+    written, and, once all is written, Refuted where the canaries of the run show more than is promised.
     """
+    _check(done, synthetic=synthetic, central=central, generated=generated, drawn_again=drawn_again)
     config, folder, method = setting.config, setting.folder, _name(setting, method)
     if weights_leave:
         setting = replace(setting, weights_leave=True)
     privacy = release(
         setting, method, synthetic, usual(config) if uncharged is None else uncharged, **(public or {})
     )  # fmt: skip
-    parts = sections()
+    parts = _parts(setting, sections)
     metrics = evaluate(setting, synthetic, config.eval, drawn_again=drawn_again)
     attacks = attack_by_distances(setting, synthetic, config.eval.distances)
     further, compared = ({}, ()) if beside is None else beside(metrics)
@@ -103,11 +112,46 @@ def finish(
     return report
 
 
+def _check(done: Sequence[str], **images: Images | None) -> None:
+    """WrongArgument for what is no images, or no sentences."""
+    for name, one in images.items():
+        if not isinstance(one, Images) and (one is not None or name == "synthetic"):
+            raise WrongArgument(
+                f"finish was given {name} of type {type(one).__name__}: give raysyn.data.images.Images; nothing is "
+                "released yet, and what was paid is spent"
+            )
+    if isinstance(done, str) or not all(isinstance(one, str) for one in done):
+        raise WrongArgument(
+            f"finish was given done={done!r}: give a list of sentences; nothing is released yet, and what was paid is "
+            "spent"
+        )
+
+
+def _parts(setting: Setting, sections: Callable[[], Sequence[Section]]) -> list[Section]:
+    """What another package's method shows of its own must not cost the report of what was paid for."""
+    if not _foreign(setting):
+        return list(sections())
+    try:
+        made = list(sections())
+    except Exception as error:
+        made, faults = [], [f"`sections` has failed ({in_a_line(error)})"]
+    else:
+        faults = [why for one in made if (why := fault(one)) is not None]
+    for why in faults:
+        setting.console.say(f"WARNING: {why}; the report is without it.")
+    missing = [Section(title="Parts that are missing", warnings=faults)] if faults else []
+    return [one for one in made if fault(one) is None] + missing
+
+
+def _foreign(setting: Setting) -> bool:
+    """Whether the method is another package's."""
+    return METHOD_SOURCE in json.loads(setting.folder.run_json.read_text())["config"]
+
+
 def _name(setting: Setting, method: str) -> str:
     """`method`, but for another method's name that another package's gives: said, as its `run` was paid for by now."""
-    about = json.loads(setting.folder.run_json.read_text())
-    own: str = about["method"]
-    if METHOD_SOURCE not in about["config"] or method.startswith(own):
+    own: str = json.loads(setting.folder.run_json.read_text())["method"]
+    if not _foreign(setting) or method.startswith(own):
         return method
     setting.console.say(f"WARNING: finish(setting, {method!r}, ...) names another method: certified as {own}.")
     return own

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -153,11 +153,12 @@ class Method:
         if command.dry_run:
             self._look_at_folder(command, console, prepared, tried)
             raise SystemExit(0)
-        return open_run(
+        setting = open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
             judged_by=self.judged_by, facts={**prepared.facts, **source_of(self.run)}, network=self.network, book=book,
             looks=looks, tried=tried, weights_leave=self.weights_leave(command.config),
         )  # fmt: skip
+        return replace(setting, drawing=self.drawing)
 
     def _check(self, command: Command) -> None:
         """ValueError for what is wrong whatever the images are."""

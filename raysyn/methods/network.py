@@ -6,16 +6,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.modules import module
 
+from raysyn.data.images import Images
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.runs import may_leave
 from raysyn.runs.versions import version
+from raysyn.screen.ended import Ended
 
 WEIGHTS, ABOUT = may_leave.NETWORK_WEIGHTS, may_leave.NETWORK_ABOUT
 FORM = may_leave.NETWORK_FORM
@@ -29,11 +32,15 @@ MORE_LAYERS, SOME_LAYERS = 10, 300
 Answer = Callable[[str], Any]
 
 
+class Unnamed(Ended, ValueError):
+    """A method draws by more than its network holds."""
+
+
 class Network(NamedTuple):
     """Of a method: what of its answers and settings leaves, so that its `drawing` can be done from that alone."""
 
     settings: tuple[str, ...]
-    """Fields of the configuration that drawing reads."""
+    """Fields of the configuration that drawing reads, all of them: from a release it is refused any other."""
     parts: Callable[[Any, Answer], Mapping[str, Any]]
     """parts(config, answer): {stage: a tensor, or nested mappings of them by names without a slash}. It picks by names
     and computes nothing: of these very parts it gives all, by which `raysyn verify` knows them."""
@@ -59,7 +66,7 @@ def files(
 
 def _held(network: Network, config: Any, answer: Answer) -> dict[str, Tensor]:
     """The tensors that leave, by name."""
-    parts = dict(network.parts(config, answer))
+    parts = dict(network.parts(held_to(config, network.settings), answer))
     if config.classes.noisy_counts is not None:
         parts[COUNTS] = answer(COUNTS)
     return dict(_flat(parts))
@@ -77,6 +84,41 @@ def check(network: Network | None, config: Any, method: str) -> None:
             "release cannot hold: leave one of them out"
         )
     may_leave.check_network({"settings": _settings(network, config)})
+
+
+def held_to(config: Any, settings: Collection[str]) -> Any:
+    """`config`, which raises Unnamed where it is asked for another field than `settings`: a release does not hold that,
+    and a default in its place would draw other images without a word."""
+    kind: Any = type(config)
+    others = {field.name for field in fields(config)} - set(settings)
+
+    def asked(self: Any, name: str) -> Any:
+        if name in others:
+            raise Unnamed(f"`drawing` or `parts` asks for the setting {name}: name it in Network.settings")
+        return kind.__getattribute__(self, name)
+
+    def reduced(self: Any) -> Any:  # on its way to a worker
+        return held_to, (config, tuple(settings))
+
+    made: Any = object.__new__(type(kind.__name__, (kind,), {"__getattribute__": asked, "__reduce__": reduced}))
+    for field in fields(config):
+        object.__setattr__(made, field.name, getattr(config, field.name))
+    return made
+
+
+def check_drawn(
+    network: Network, drawing: Callable[[Any, Images, int, Answer], Any], config: Any, like: Images,
+    files: Mapping[str, bytes],
+) -> None:  # fmt: skip
+    """Unnamed where images cannot be drawn from these files as by a run of images as `like`."""
+    none = Images(np.zeros((0, *like.shape), np.uint8), np.zeros(0, np.int64), like.class_names)
+    try:
+        drawing(held_to(config, network.settings), none, like.units, read(files[WEIGHTS], files[ABOUT])[1])
+    except (Unnamed, LookupError) as error:
+        why = str(error) if isinstance(error, Unnamed) else f"`drawing` finds no {error} among Network.parts: give it"
+        raise Unnamed(
+            f"release.network is True, but {why} in the next run; --no-release.network releases this one's images"
+        ) from error
 
 
 def read(weights: bytes, about: bytes) -> tuple[dict[str, Any], Answer]:

@@ -60,7 +60,7 @@ def release(
 
 def drawn_from(setting: Setting, statement: str, made_by: str) -> dict[str, bytes]:
     """The files of the network, of nothing but answers that were paid for; in a run without a promise, learned.
-    ValueError for what was not."""
+    ValueError for what was not, and where `drawing` needs more than these files."""
     assert setting.network is not None, "`Method.begin` refuses it before"
     known = set(setting.network.made)
     if isinstance(setting, PrivateSetting):
@@ -72,7 +72,10 @@ def drawn_from(setting: Setting, statement: str, made_by: str) -> dict[str, byte
         return load_saved(setting.folder.internal / "stages" / f"{stage}.pt")
 
     about = json.loads(setting.folder.run_json.read_text())
-    return network.files(
+    files = network.files(
         setting.network, setting.config, answer, method=about["method"], preset=about["preset"], statement=statement,
         made_by=made_by,
     )  # fmt: skip
+    if setting.drawing is not None:
+        network.check_drawn(setting.network, setting.drawing, setting.config, setting.dataset.train, files)
+    return files

@@ -38,6 +38,17 @@ TRUST = (
     "not trusted: the promise holds whatever they know, all other images included, and however much they compute."
 )
 ADAPTED = "clipping and Gaussian noise, drawn from the operating system's randomness in ordinary floating point"
+BY_ITS_CODE, WITH_SAMPLING = "as the code of its method says", ", with Poisson sampling"
+"""Of stages by mechanisms that are not raysyn's: nothing else is known of them."""
+OWN_MECHANISMS = frozenset(
+    (
+        *("DP-SGD", "layer statistics", "semantic histogram", "noisy functions", "noisy votes for candidates"),
+        *("noisy means", "noisy modes", "noisy class means", "noisy class modes", "noisy class counts"),
+        *("noisy spread within classes", "noisy EM statistics", "noisy mean embedding", "noisy mean features"),
+        "noisy mean squared features",
+    )
+)
+"""Names by which raysyn's own are in a ledger."""
 POST_PROCESSING = (
     "Images, labels, samples, layouts and cards are made of the answers in the ledger and of what is public alone: no "
     "private image is read again, so that they cost nothing more."
@@ -58,9 +69,13 @@ def disclosure(signed: Mapping[str, Any]) -> str:
 
 
 def adapted(signed: Mapping[str, Any]) -> str:
-    """What all mechanisms of the ledger are made of."""
-    sampled = any(row["sampling_rate"] < 1 for row in signed["ledger"])
-    return f"Poisson sampling, {ADAPTED}" if sampled else f"{ADAPTED[0].upper()}{ADAPTED[1:]}"
+    """What all mechanisms of the ledger are made of, as far as they are raysyn's."""
+    rows, sampled = signed["ledger"], any(row["sampling_rate"] < 1 for row in signed["ledger"])
+    others = [row["stage"] for row in rows if row["mechanism"] not in OWN_MECHANISMS]
+    if others and len(others) == len(rows):
+        return f"{BY_ITS_CODE[0].upper()}{BY_ITS_CODE[1:]}{WITH_SAMPLING if sampled else ''} ({', '.join(others)})"
+    made = f"Poisson sampling, {ADAPTED}" if sampled else f"{ADAPTED[0].upper()}{ADAPTED[1:]}"
+    return f"{made}; others {BY_ITS_CODE} ({', '.join(others)})" if others else made
 
 
 def disclosed(signed: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from raysyn.report.card import CARD
-from raysyn.report.disclosure import DATA_FLOW, DATA_FLOW_WITHOUT_PROMISE, DISCLOSURE
+from raysyn.report.disclosure import ADAPTED, BY_ITS_CODE, DATA_FLOW, DATA_FLOW_WITHOUT_PROMISE, DISCLOSURE
+from raysyn.report.disclosure import WITH_SAMPLING as SAMPLED
 from raysyn.report.page import PAGE
 
 ONE = (
@@ -41,6 +42,9 @@ WORDS = {
         ("json`: the same under the headings", "json`: the promise under the headings of NIST SP 800-226 and"),
     ),
 }  # fmt: skip
+OTHERS = re.compile(rf"; others {BY_ITS_CODE} \([^()]*\)")
+OF_ITS_CODE = re.compile(rf"{BY_ITS_CODE[0].upper()}{BY_ITS_CODE[1:]}({SAMPLED})? \([^()]*\)")
+"""What is said of mechanisms that are not raysyn's."""
 THOUSANDS = re.compile(r"\b(\d{1,3}),(\d{3}) classes")
 OF_ONE_CLASS = re.compile(r'("data_domain": "images of \d+ x \d+ x \d+)"')
 
@@ -49,6 +53,10 @@ def earlier(name: str, text: str) -> str:
     """The `text` of a file as it was."""
     for now, before in WORDS.get(name, ()):
         text = text.replace(now, before)
+    adapted = ADAPTED.replace("'", "&#39;") if name == PAGE else ADAPTED
+    whole = f"{adapted[0].upper()}{adapted[1:]}"
+    text = OTHERS.sub("", text)
+    text = OF_ITS_CODE.sub(lambda at: f"Poisson sampling, {adapted}" if at[1] else whole, text)
     text = THOUSANDS.sub(r"\1\2 classes", text)
     return OF_ONE_CLASS.sub(r'\1 with a class each"', text) if name == DISCLOSURE else text
 

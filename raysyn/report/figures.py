@@ -102,7 +102,7 @@ def chart(
             _logarithmic(axes, lowest)
         axes.set(xlabel=x, ylabel=y)
         axes.legend(frameon=False)
-        return _uri(figure)
+        return uri(figure)
 
 
 def charts(panels: Sequence[Panel]) -> str:
@@ -121,7 +121,7 @@ def charts(panels: Sequence[Panel]) -> str:
                 axes.set_xticks(marks, [f"{x:g}" for x in marks])
                 axes.minorticks_off()
         _name_once(figure)
-        return _uri(figure)
+        return uri(figure)
 
 
 def legible(marks: Sequence[float]) -> list[float]:
@@ -158,7 +158,7 @@ def galleries(columns: Mapping[str, Gallery], *, x: str = "", y: str = "", acros
                 below.set(xlabel=x, ylabel=y if column == 0 else "")
         if names:
             _name_once(figure)
-        return _uri(figure)
+        return uri(figure)
 
 
 def clouds(panels: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[int]]], class_names: Sequence[str]) -> str:
@@ -176,7 +176,7 @@ def clouds(panels: Mapping[str, tuple[Sequence[Sequence[float]], Sequence[int]]]
             axes.set(title=name, xticks=[], yticks=[])
         if len(class_names) <= 20:
             figure.legend(*plots[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-        return _uri(figure)
+        return uri(figure)
 
 
 def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge: float) -> str:
@@ -191,7 +191,7 @@ def maps(panels: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]], edge
             axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], "--", color="white", linewidth=1)
             axes.set(xlim=(-edge, 1 + edge), ylim=(-edge, 1 + edge), xticks=(0, 1), yticks=(0, 1))
             axes.set_title(name, fontsize=9)
-        return _uri(figure)
+        return uri(figure)
 
 
 def _logarithmic(axes: Any, lowest: float) -> None:
@@ -262,7 +262,8 @@ def _name_once(figure: Any) -> None:
     figure.legend(found.values(), found.keys(), loc="lower center", ncols=min(6, len(found)), frameon=False)
 
 
-def _uri(figure: Any) -> str:
+def uri(figure: Any) -> str:
+    """A matplotlib figure inside a page: a data URI."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue().encode()).decode()

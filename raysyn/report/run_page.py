@@ -17,7 +17,7 @@ from raysyn.report.tables import MEMORY, figure, in_words, percent, size
 from raysyn.report.verdict import verdict
 from raysyn.runs.refusals import leaves
 from raysyn.screen.console import duration
-from raysyn.screen.words import rounded_up, so_many
+from raysyn.screen.words import in_a_line, rounded_up, shortened, so_many
 
 FOUND = "<!-- what attackers found -->\n", "<!-- end of what attackers found -->\n"
 """In the page, around the section that `raysyn attack` draws anew."""
@@ -60,6 +60,25 @@ def with_found(page: str, content: Mapping[str, Any]) -> str | None:
     if not ended:
         return None
     return "".join([before, begin, *(drawn.render(section=one) for one in attackers.of_report(content)), end, after])
+
+
+def fault(part: Any) -> str | None:
+    """Why somebody's part of the page cannot be shown, in a sentence without a full stop; None for one that can."""
+    if not isinstance(part, Section):
+        return f"a part of the page is a {type(part).__name__}: give raysyn.report.section.Section"
+    try:
+        pictures = [picture for _, picture in part.strips] + ([] if part.picture is None else [part.picture])
+        for one in pictures:
+            if not isinstance(one, str) or not one.startswith("data:image/"):
+                told = shortened(one, 40) if isinstance(one, str) else f"a {type(one).__name__}"
+                return (
+                    f"the picture of the part {part.title!r} is {told}: give a data URI, as "
+                    "raysyn.report.pictures.png_uri makes of an image and raysyn.report.figures.uri of a figure"
+                )
+        _page().environment.get_template("section.html.j2").render(section=part)
+    except Exception as error:  # whatever values that nobody has checked may raise
+        return f"the part {part.title!r} cannot be shown ({in_a_line(error)})"
+    return None
 
 
 @cache

@@ -17,7 +17,7 @@ from raysyn.runs.ownership import id_of, lock, make_private
 from raysyn.runs.refusals import RUN_JSON, identity, refuse_another_run, refuse_strange_names, refuse_strangers
 from raysyn.runs.remote import Remote
 from raysyn.runs.storage import (
-    assert_plain,
+    check_plain,
     load_saved,
     local_folder,
     mend_folder,
@@ -156,7 +156,7 @@ class RunFolder:
         self.began(name)
         try:
             value = f()
-            assert_plain(value, name)
+            check_plain(value, name)
         finally:
             self._note_time()
             self._running = None

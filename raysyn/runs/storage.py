@@ -278,14 +278,22 @@ def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> Non
         file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
-def assert_plain(value: Any, where: str) -> None:
-    """Found now, not by the continued run that cannot read its own stage back."""
+class NotPlain(TypeError):
+    """A stage answers what is not stored."""
+
+    is_told = True  # to whoever writes the method
+
+
+def check_plain(value: Any, where: str) -> None:
+    """NotPlain now, not from the continued run that cannot read its own stage back."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            assert_plain(inner, f"{where}[{key!r}]")
+            check_plain(inner, f"{where}[{key!r}]")
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            assert_plain(inner, f"{where}[{index}]")
-    else:
-        plain = value is None or type(value) in (str, int, float, bool) or isinstance(value, torch.Tensor)
-        assert plain, f"{where} is a {type(value).__name__}; a stage stores tensors and plain values"
+            check_plain(inner, f"{where}[{index}]")
+    elif not (value is None or type(value) in (str, int, float, bool) or isinstance(value, torch.Tensor)):
+        raise NotPlain(
+            f"stage {where} answers a {type(value).__name__}, which is not stored: give tensors (torch.from_numpy "
+            "makes one of an array), numbers, strings, lists or dicts of these; what was paid is spent"
+        )

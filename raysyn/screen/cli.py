@@ -100,7 +100,8 @@ def read(
     if preset not in presets:
         fault = "comes before the preset" if preset.startswith("-") else f"is no preset{guess(preset, presets)}"
         known = ", ".join([*help.small(presets), *folded(help.large(presets))])
-        raise ValueError(f"{preset} {fault}; the first word must be one of {known}")
+        more = "; presets of the methods follow --presets" if _of_methods(presets) else ""
+        raise ValueError(f"{preset} {fault}; the first word must be one of {known}{more}")
     default = unchanged(presets, preset, machines=machines, prog=prog, seal=seal)
     if asked := [word for word in rest if word in HELP]:
         changed = f"Preset {preset}: {difference(presets[preset], terminal_width() * 3)}"
@@ -118,6 +119,11 @@ def read(
         dry_run=flags.dry_run, seal=isinstance(flags, _SealingFlags) and flags.seal, account=flags.budget,
         track=flags.track,
     )  # fmt: skip
+
+
+def _of_methods(presets: Mapping[str, Any]) -> bool:
+    """Whether what they configure runs presets of others."""
+    return any(hasattr(one, "presets") for one in presets.values())
 
 
 def _tuned(config: C, preset: Any) -> C:

@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import ast
 import functools
-import inspect
-import sys
+import re
 import textwrap
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+from raysyn.screen.field_texts import text_under
 from raysyn.screen.kinds import Kind, fits, kind_of
 from raysyn.screen.text import guess
 
@@ -86,6 +85,19 @@ def flags_of(config: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Itera
                 name=field.metadata.get(CALLED, name), path=here, home=home, hint=hint, value=value,
                 adds=bool(field.metadata.get("adds")),
             )  # fmt: skip
+
+
+def check_flags(config: Any) -> None:
+    """ValueError for a field of a type that no flag can have, or with a value that its flag would not take."""
+    if not is_dataclass(config):
+        raise ValueError(f"it is a {type(config).__name__}: give an object of a dataclass")
+    for flag in flags_of(config):
+        try:
+            said = flag.kind.said
+        except TypeError as error:
+            raise ValueError(f"{flag.field}, a field of {flag.home.__name__}: {error}") from error
+        if not fits(flag.value, flag.hint):
+            raise ValueError(f"{flag.field} is {flag.value!r}: give {said}")
 
 
 def _group_of(hint: Any) -> Any:
@@ -180,38 +192,6 @@ def difference(config: Any, width: int) -> str:
 
 
 @functools.cache
-def texts_under(home: Any) -> dict[str, str]:
-    """{field: the text under it} of a dataclass and those that it inherits from, each in one line."""
-    found: dict[str, str] = {}
-    for kind in reversed(home.__mro__):
-        before: ast.stmt | None = None
-        for node in _body(kind):
-            match before, node:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[name] = " ".join(text.split())
-            before = node
-    return found
-
-
-def text_under(home: Any, field: str) -> str:
-    """Of one field; empty where there is none."""
-    return texts_under(home).get(field, "")
-
-
-def _body(kind: type) -> list[ast.stmt]:
-    """Statements of a class; none for one that is built in."""
-    name = kind.__qualname__.rpartition(".")[2]
-    classes = _classes(kind.__module__) if is_dataclass(kind) else {}
-    return classes[name].body if name in classes else []
-
-
-@functools.cache
-def _classes(module: str) -> dict[str, ast.ClassDef]:
-    tree = ast.parse(inspect.getsource(sys.modules[module]))
-    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-
-
-@functools.cache
 def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
@@ -257,7 +237,7 @@ def _unknown(word: str, head: str, known: Mapping[str, Flag], prog: str) -> str:
 
 def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = (), named: str = "") -> Any:
     """`part`, which flags call `named`, with what changes in it, each group once, so that its own checks see it whole;
-    these know no more than the last word of its name."""
+    these know no more than the last word of its name, or not even that."""
     own: dict[str, Any] = {}
     home: Any = type(part)
     hints = _hints(home)
@@ -275,8 +255,11 @@ def _rebuilt(part: Any, changes: Mapping[tuple[str, ...], Any], path: tuple[str,
     try:
         return replace(part, **own) if own else part
     except ValueError as error:
-        if outside and str(error).startswith(f"{last}."):
-            raise ValueError(f"{outside}.{error}") from error
+        said = str(error)
+        if outside and said.startswith(f"{last}."):
+            raise ValueError(f"{outside}.{said}") from error
+        if named and not said.startswith(f"{last}.") and re.split(r"[ .]", said)[0] in hints:
+            raise ValueError(f"{named}.{said}") from error
         raise
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from raysyn.screen.flags import Flag, difference, flags_of, text_under
+from raysyn.screen.field_texts import text_under
+from raysyn.screen.flags import Flag, difference, flags_of
 from raysyn.screen.text import WIDEST, filled, filled_patterns, folded, terminal_width
 
 SMALL = ("quick", "cpu-")

@@ -69,7 +69,7 @@ def fits(value: Any, hint: Any) -> bool:
         each = inside[:1] * len(value) if inside[-1] is Ellipsis and isinstance(value, tuple) else inside
         return isinstance(value, tuple) and len(value) == len(each) and all(map(fits, value, each))
     # A path is written as text, and a number may be a whole one.
-    allowed = {Path: (str, Path), float: (float, int), None: (type(None),)}.get(hint, (hint,))
+    allowed = {Path: (str, type(Path())), float: (float, int), None: (type(None),)}.get(hint, (hint,))
     return type(value) in allowed
 
 

@@ -29,3 +29,8 @@ def of_each(number: int, what: str) -> str:
 def shortened(name: str, most: int = LONG) -> str:
     """A name of at most so many letters, the last of them dots where it was cut off."""
     return name if len(name) <= most else f"{name[: most - 1].rstrip()}…"
+
+
+def in_a_line(error: BaseException) -> str:
+    """What was raised, with its kind."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import html
+import importlib
 import inspect
 import json
 import re
@@ -10,7 +12,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,16 @@ import raysyn
 from raysyn import command
 from raysyn.data.images import DataConfig, Dataset, Images, load
 from raysyn.methods import catalogue, ends
-from raysyn.privacy.cost import LEAST_NOISE, Cost
-from raysyn.privacy.ledger import Release
+from raysyn.methods.bearing import bearable_noise
+from raysyn.privacy import units
+from raysyn.privacy.cost import LEAST_NOISE, Budget, Cost
+from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
 from raysyn.report.verify import main as verify
+from raysyn.runs import may_leave
 
 TINY = "--data.limit 200 --means 2 --synthetic 40 --eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0"
+PAGE = ROOT / "docs/own_method.md"
 HERE = [*TINY.split(), "--on.address", "here"]
 
 
@@ -166,6 +172,23 @@ WHOLE = ["quick", *HERE, "--out", "run"]
             1,
             "or `run` never paid for it by ledger",
         ),
+        (
+            "method",
+            'pack(setting.ledger.pay("means", answer()))',
+            'setting.ledger.pay("means", answer()).images_NHWC',
+            1,
+            "stage means answers a ndarray, which is not stored: give tensors (torch.from_numpy",
+        ),
+        ("method", "central=means,", "central=means.images_NHWC,", 1, "was given central of type ndarray: give raysyn"),
+        ("method", '"means", synthetic,', '"means", synthetic.images_NHWC,', 1, "was given synthetic of type ndarray"),
+        ("method", '"means", synthetic,', '"means", None,', 1, "was given synthetic of type NoneType"),
+        (
+            "method",
+            'done=[f"Blended {len(means)} noisy class means."]',
+            'done="Blended."',
+            1,
+            "finish was given done='Blended.': give a list of sentences",
+        ),
         ("method", 'METHOD = Method(name="means"', 'METHOD = Method(name="others"', 2, "is called 'others': give it"),
         ("method", "plan=plan, ", "", 2, "guarantee='dp', but its `prepare` answers no plan"),
         (
@@ -176,6 +199,15 @@ WHOLE = ["quick", *HERE, "--out", "run"]
             "the plan is for n = 100, but there are 200 images",
         ),
         ("method", "PRESETS = {", "OTHERS = {", 2, "PRESETS of means.method, which its Entry names as 'settings'"),
+        (
+            "method",
+            "    means: int = 4\n",
+            "    means: int = 4\n    table: dict = None\n",
+            2,
+            "means: means.method, preset quick: table, a field of Config: no flag is of type <class 'dict'>: use str",
+        ),
+        ("method", "synthetic=1000,", "synthetic=1000, means='4',", 2, "'<' not supported"),
+        ("method", "synthetic=1000,", "synthetic=1000, means=4.5,", 2, "preset quick: means is 4.5: give a whole num"),
         ("__init__", 'guarantee="dp"', 'guarantee="none"', 2, "guarantee='none', but its `prepare` answers a plan"),
         ("__init__", 'guarantee="dp"', 'guarantee="DP"', 2, "says guarantee='DP': give one of dp, none, either"),
         ("__init__", 'settings="means.method"', 'settings="means.settings"', 2, "No module named 'means.settings'"),
@@ -258,6 +290,106 @@ def test_what_draw_answers_wrongly_is_told_beside_what_it_should(
         "torch tensor, uint8 (N, H, W, C); what was paid is spent\n"  # fmt: skip
 
 
+FIGURE = """
+import matplotlib.figure
+from raysyn.report import figures, pictures
+from raysyn.report.section import Section
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("[1 / 0]", "`sections` has failed (ZeroDivisionError: division by zero)"),
+        ("3", "`sections` has failed (TypeError: 'int' object is not iterable)"),
+        ("['text']", "a part of the page is a str: give raysyn.report.section.Section"),
+        ("[Section(title='P', picture='fig.svg')]", "the picture of the part 'P' is fig.svg: give a data URI"),
+        ("[Section(title='P', picture='<svg></svg>')]", "the picture of the part 'P' is <svg></svg>: give a data URI"),
+        ("[Section(title='P', picture=matplotlib.figure.Figure())]", "the picture of the part 'P' is a Figure: give"),
+        ("[Section(title='P', strips=[('s', b'png')])]", "the picture of the part 'P' is a bytes: give a data URI"),
+        ("[Section(title='P', strips=[1])]", "the part 'P' cannot be shown (TypeError: "),
+        ("[Section(title='P', rows=3)]", "the part 'P' cannot be shown ("),
+        ("[Section(title='P', picture=figures.uri(matplotlib.figure.Figure()))]", ""),
+        ("[Section(title='P', picture=pictures.png_uri(means.images_NHWC[0]), rows=[['a'], [1.5]])]", ""),
+        ("[replace(brightness(means), title='P')]", ""),
+    ],
+)
+def test_a_part_of_the_page_that_cannot_be_shown_costs_a_sentence_and_no_report(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, made: str,
+    words: str,
+) -> None:  # fmt: skip
+    place = install() / "means/method.py"
+    source = place.read_text().replace("central=means, ", f"central=means, sections=lambda: {made}, ")
+    shown = f"{FIGURE}{of_the_page('a part of the page')}"
+    place.write_text(source.replace("import numpy as np\n", f"{shown}import numpy as np\n"))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["means", *WHOLE]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    page = html.unescape((tmp_path / "run/internal/report.html").read_text())
+    assert ("WARNING: " in said) == bool(words) and ("Parts that are missing" in page) == bool(words)
+    assert words in said and words in page and ("<h2>P</h2>" in page) == (not words)
+
+
+DRAWN = """
+from raysyn.methods.network import Network
+
+
+def drawing(config, like, n, answer):
+    return Drawing(blend, unpack(answer({stage!r}), like), f"blends of {{config.means}} noisy means")
+
+
+def parts(config, answer):
+    return {{"means": answer("means")}}
+
+
+METHOD = replace(METHOD, drawing=drawing, network=Network({settings}, parts))
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "words"),
+    [("means", ("classes", "seed"), "asks for the setting means: name it in Network.settings"),
+     ("others", ("seed", "means"), "`drawing` finds no 'others' among Network.parts"),
+     ("means", ("means", "seed", "synthetic"), "")],
+)  # fmt: skip
+def test_a_network_that_lacks_what_is_drawn_by_does_not_leave(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stage: str,
+    settings: tuple[str, ...], words: str,
+) -> None:  # fmt: skip
+    """Images would be drawn from it that are others, or none; those of the run leave."""
+    monkeypatch.setattr(may_leave, "SETTINGS", (*may_leave.SETTINGS, "means"))
+    place = install() / "means/method.py"
+    place.write_text(place.read_text() + DRAWN.format(stage=stage, settings=settings))
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["means", *WHOLE, "--release.network"]) == (1 if words else 0)
+    said = capsys.readouterr().err
+    if words:
+        assert said.startswith("error: release.network is True, but ") and said.count("\n") == 1 and words in said
+        assert not (tmp_path / "run/release").exists()
+        assert command.main(["means", *WHOLE]) == 0
+    assert (tmp_path / "run/release/synthetic.parquet").exists()
+    assert (tmp_path / "run/release/network.json").exists() == (not words)
+
+
+def test_whoever_draws_from_a_release_is_told_of_a_setting_that_it_lacks(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of one by a package that has changed since."""
+    monkeypatch.setattr(may_leave, "SETTINGS", (*may_leave.SETTINGS, "means"))
+    place = install() / "means/method.py"
+    source = place.read_text() + DRAWN.format(stage="means", settings=("means", "seed"))
+    place.write_text(source)
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["means", *WHOLE, "--release.network"]) == 0
+    further = {"synthetic": 20, "on": {"address": "here"}, "quiet": True}
+    assert len(raysyn.draw("run/release", out="more", **further).images) == 20
+    place.write_text(source.replace("{config.means} noisy", "{config.synthetic} noisy"))
+    for module in ("means", "means.method"):
+        sys.modules.pop(module, None)
+    with pytest.raises(ValueError, match=r"asks for the setting synthetic: name it in Network\.settings"):
+        raysyn.draw("run/release", out="others", **further)
+
+
 def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path) -> None:
     """Which might ask the private images anew, with the noise of the old answer."""
     package = install()
@@ -270,12 +402,17 @@ def test_a_run_is_not_continued_by_edited_code(install: Install, tmp_path: Path)
         raysyn.run("means", eval=judged, quiet=True, **flags)
 
 
-def mechanism_of_the_page(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    (source,) = re.findall(r"```python\n +# mechanism.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
-    made = ModuleType("mechanism")
-    exec(textwrap.dedent(source), made.__dict__)
-    monkeypatch.setitem(sys.modules, "mechanism", made)
-    return made
+def of_the_page(name: str) -> str:
+    """A block of code, by its first line."""
+    (source,) = re.findall(rf"```python\n *# {name}\n(.*?)```", PAGE.read_text(), re.S)
+    return textwrap.dedent(source)
+
+
+@pytest.fixture
+def made(install: Install) -> ModuleType:
+    """The mechanism of the page, where the page says that it lies."""
+    (install() / "means/mechanism.py").write_text(of_the_page("means/mechanism.py"))
+    return importlib.import_module("means.mechanism")
 
 
 def named(config: DataConfig) -> Dataset:
@@ -291,11 +428,7 @@ def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
 ) -> None:
     """The example as it is, then with what the page says of a mechanism of one's own in place of its question."""
     place = install() / "means"
-    page = (ROOT / "docs/own_method.md").read_text()
-    mechanism, around = (
-        textwrap.dedent(re.findall(rf"```python\n +# {name}\n(.*?)```", page, re.S)[0])
-        for name in ("mechanism.py", "in method.py")
-    )
+    mechanism, around = map(of_the_page, ("means/mechanism.py", "in method.py"))
     judged = {"data": {"limit": 600}, "synthetic": 40, "eval": {"classifiers": (), "feature_epochs": 0}}
     units_there = 120 if persons else 600
     for name in ("example", "page"):
@@ -317,7 +450,7 @@ def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
             )  # fmt: skip
             (place / "method.py").write_text(source.replace("PRESETS = {", f"{instead}\nPRESETS = {{"))
             for module in ("means", "means.method"):
-                monkeypatch.delitem(sys.modules, module)
+                sys.modules.pop(module, None)
         with monkeypatch.context() as patch:
             if persons:
                 patch.setattr(ends, "load", named)
@@ -328,9 +461,8 @@ def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
         assert signed["delta"] == pytest.approx(1 / (units_there * np.log(units_there)))
 
 
-def test_the_mechanism_of_the_page_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mechanism_of_the_page_says_what_it_takes(made: ModuleType) -> None:
     """To whoever checks types: every argument and every answer."""
-    made = mechanism_of_the_page(monkeypatch)
     for function in (made.price, made.sensitivity, made.image_sum, made.asked):
         assert set(inspect.signature(function).parameters) | {"return"} == set(function.__annotations__)
     with pytest.raises(AssertionError, match="as the plan found it"):
@@ -338,8 +470,23 @@ def test_the_mechanism_of_the_page_says_what_it_takes(monkeypatch: pytest.Monkey
         made.image_sum(private, replace(made.price(private, 1.0), noise_multiplier=None), Stream(bytes(32), "s"))
 
 
-def test_the_mechanism_of_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = mechanism_of_the_page(monkeypatch)
+@pytest.mark.parametrize("persons", [False, True])
+def test_the_plan_of_two_questions_of_the_page_spends_its_budget_by_shares(made: ModuleType, persons: bool) -> None:
+    dataset = (named if persons else load)(DataConfig())
+    budget = Budget(epsilon=4.0)
+    names: dict[str, Any] = {
+        "dataset": dataset, "config": SimpleNamespace(budget=budget), "price": made.price, "units": units,
+        "bearable_noise": bearable_noise, "Plan": Plan,
+    }  # fmt: skip
+    exec(of_the_page("in prepare, of two questions"), names)
+    plan = names["plan"]
+    assert 3.99 < plan.epsilon() <= 4 * (1 + 1e-6) and list(plan.stages) == ["first", "second"]
+    first, second = (1 / plan.noise(stage) ** 2 for stage in plan.stages)
+    assert first / (first + second) == pytest.approx(0.2, rel=0.01)
+    units.check_plan(plan, dataset.train)
+
+
+def test_the_mechanism_of_the_page_is_one(made: ModuleType) -> None:
     rng = np.random.default_rng(0)
     private = Images(rng.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8), np.zeros(50, np.int64), ("a",))
     blank = Images(private.images_NHWC * (np.arange(50) != 3)[:, None, None, None], private.labels_N, ("a",))
@@ -354,11 +501,9 @@ def test_the_mechanism_of_the_page_is_one(monkeypatch: pytest.MonkeyPatch) -> No
     assert 4 < spread < 14 and first.cost.noise_multiplier == 2.0
 
 
-def test_the_game_of_the_page_tells_noise_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = mechanism_of_the_page(monkeypatch)
-    (source,) = re.findall(r"```python\n# test_mechanism.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
+def test_the_game_of_the_page_tells_noise_that_is_too_small(made: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     test: dict[str, Any] = {}
-    exec(source, test)
+    exec(of_the_page("test_mechanism.py"), test)
     for images in (1, 3):
         test["test_it_is_as_noisy_as_it_claims"](images)
     ask = made.image_sum
@@ -378,7 +523,7 @@ def test_the_game_of_the_page_tells_noise_that_is_too_small(monkeypatch: pytest.
 
 
 def test_the_page_shows_the_example_as_it_is() -> None:
-    page = (ROOT / "docs/own_method.md").read_text()
+    page = PAGE.read_text()
     shown = re.findall(r"```python\n# (means/\w+\.py)\n(.*?)```", page, re.S)
     assert [name for name, _ in shown] == ["means/__init__.py", "means/method.py"]
     for name, source in shown:
@@ -387,9 +532,8 @@ def test_the_page_shows_the_example_as_it_is() -> None:
 
 def test_the_tests_of_the_page_pass(install: Install, tmp_path: Path) -> None:
     install()
-    (source,) = re.findall(r"```python\n# test_means.py\n(.*?)```", (ROOT / "docs/own_method.md").read_text(), re.S)
     tests: dict[str, Any] = {}
-    exec(source, tests)
+    exec(of_the_page("test_means.py"), tests)
     names = [name for name in tests if name.startswith("test_")]
     for name in names:
         (tmp_path / name).mkdir()

@@ -38,7 +38,7 @@ from raysyn.methods.leaderboard.pipeline import Board, _reports, checked
 from raysyn.methods.leaderboard.pipeline import run as run_board
 from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.room import check_room
-from raysyn.methods.leaderboard.rows import spread, table
+from raysyn.methods.leaderboard.rows import other_features, spread, table
 from raysyn.methods.leaderboard.running import heard, run_job
 from raysyn.methods.leaderboard.same import known_as
 from raysyn.methods.varied import alternatives, short_name, words_of
@@ -397,6 +397,23 @@ def test_a_budget_that_is_too_small_is_told_in_the_boards_own_flags(
     unpaid = Run("pigan", "quick", None, 0, more=("--model", "dpgan", "--budget.epsilon", "-1"))
     with pytest.raises(ValueError, match=r"^run pigan-quick-seed0: budget\.epsilon is -1"):
         checked([unpaid], read_command, str(tmp_path / "board"), judged=False)
+
+
+def test_distances_by_features_of_differently_taught_networks_are_told_apart() -> None:
+    def made(method: str, far: float | None, **judged: int | None) -> tuple[Run, dict[str, Any]]:
+        metrics = {"fidelity": {"frechet_distance_cnn_features": far}}
+        return Run(method, "quick", 1.0, 0), {"config": {"eval": judged}, "metrics": metrics}
+
+    def told(*runs: tuple[Run, dict[str, Any]]) -> list[str]:
+        return other_features([one for one, _ in runs], [report for _, report in runs])
+
+    same = made("dp_merf", 2.8, feature_epochs=10, images=None)
+    assert not told(same, made("pigan", 2.9, feature_epochs=10, images=None), made("means", None, feature_epochs=1))
+    (sentence,) = told(same, same, made("means", 0.003, feature_epochs=1), made("p3gm", 1, feature_epochs=10, images=9))
+    assert sentence.endswith(
+        "compare within each of dp_merf (--eval.feature-epochs 10); means (--eval.feature-epochs 1); p3gm "
+        "(--eval.feature-epochs 10, --eval.images 9)."
+    )
 
 
 def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,19 @@ def test_what_a_handed_on_network_says_is_not_believed() -> None:
     ):
         with pytest.raises(ValueError, match=said):
             network.check_read(NETWORK, {"settings": about}, config, "dp_feta")
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_setting_that_no_release_holds_is_never_its_default(sent: bool) -> None:
+    """Here, and on a worker."""
+    held = network.held_to(replace(CONFIG, seed=7), ("seed", "sampler"))
+    held = pickle.loads(pickle.dumps(held)) if sent else held
+    assert held.seed == 7 and held.sampler.steps == CONFIG.sampler.steps and isinstance(held, type(CONFIG))
+    for field in fields(CONFIG):
+        with nullcontext() if field.name in ("seed", "sampler") else pytest.raises(ValueError) as refused:
+            getattr(held, field.name)
+        if refused is not None:
+            assert str(refused.value).endswith(f"asks for the setting {field.name}: name it in Network.settings")
 
 
 ABOUT = {"raysyn": version(), "method": "dp_feta", "preset": "quick"}

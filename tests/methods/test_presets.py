@@ -28,6 +28,7 @@ from raysyn.methods.privimage import config as privimage
 from raysyn.methods.privimage.presets import PRESETS as PRIVIMAGE
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import embedding, moments, perceptual, votes
+from raysyn.report.disclosure import OWN_MECHANISMS
 
 FAMILIES: dict[str, dict[str, Any]] = {
     "noisy_means": NOISY_MEANS, "dp_feta": DP_FETA, "privimage": PRIVIMAGE, "dp_imgsyn": DP_IMGSYN, "pigan": PIGAN,
@@ -140,6 +141,13 @@ def test_trap_14_a_preset_spends_the_epsilon_of_its_name(family: str, name: str)
     spent = planned(family, FAMILIES[family][name], n, classes).epsilon()
     wanted = 10.0 if epsilon is None else epsilon
     assert 0.99 * wanted <= spent <= wanted * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("family", "name"), [one for one in PRICED if one in FAST or one[1] == "quick"])
+def test_every_mechanism_of_raysyns_own_is_known_as_such(family: str, name: str) -> None:
+    _, _, n, classes = SOURCES[read(name)[0]]
+    plan = planned(family, FAMILIES[family][name], n, classes)
+    assert {cost.mechanism for cost in plan.stages.values()} <= OWN_MECHANISMS
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -78,7 +78,7 @@ def test_the_registry_is_told_texts_and_numbers(make: Callable[[], dict[str, Any
 def test_sampling_is_told_of_where_there_was_any() -> None:
     told = terms()
     for rates, sampled in (((1.0, 1.0), False), ((1.0, 0.1), True)):
-        rows = [{**told["ledger"][0], "sampling_rate": rate} for rate in rates]
+        rows = [{**told["ledger"][0], "mechanism": "DP-SGD", "sampling_rate": rate} for rate in rates]
         made = {**told, "ledger": rows}
         for text in (page(made), json.dumps(disclosed(made))):
             assert ("Poisson sampling, clipping" in text) == sampled

@@ -10,7 +10,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,7 @@ from raysyn.runs.versions import version
 from raysyn.screen.words import rounded_up
 
 STAGES = {
-    "central": Cost(mechanism="means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel"),
+    "central": Cost(mechanism="noisy class means", noise_multiplier=5.0, sampling_rate=0.1, steps=5, note="parallel"),
     "finetune": Cost(mechanism="DP-SGD", noise_multiplier=1.3, sampling_rate=0.05, steps=200),
 }
 
@@ -882,6 +882,38 @@ def test_releases_that_are_there_already_pass_with_the_words_they_have(
     assert rows["card"][1].endswith("byte by byte" if private else f"{before}README.md")
     sign(release, {"README.md": then["README.md"].replace("synthetic images", "images").encode()})
     assert checked(release, capsys)[0] == 1
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+@pytest.mark.parametrize("foreign", [("central",), ("central", "finetune")])
+def test_what_a_ledger_does_not_hold_is_not_said_of_its_mechanisms(
+    foreign: tuple[str, ...], sampled: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Of those that are not raysyn's own no clipping and no noise; releases that said it already pass."""
+    for stage, cost in dict(STAGES).items():
+        mechanism = "noisy sum" if stage in foreign else cost.mechanism
+        rate, steps = (cost.sampling_rate, cost.steps) if sampled else (1.0, 1)
+        changed = replace(cost, mechanism=mechanism, sampling_rate=rate, steps=steps)
+        monkeypatch.setitem(STAGES, stage, changed)
+    release = release_of(tmp_path)
+    names = ("certificate.html", "disclosure.json")
+    now = {name: (release / name).read_text() for name in names}
+    for name, text in now.items():
+        assert f"s the code of its method says{sampling(foreign, sampled)} ({', '.join(foreign)})" in text
+        assert ("lipping and Gaussian noise" in text) == (len(foreign) == 1)
+        before = earlier(name, text)
+        assert "code of its method" not in before and ("oisson sampling, clipping" in before) == sampled
+        assert "lipping and Gaussian noise, drawn from the operating system" in before
+    assert checked(release, capsys)[0] == 0
+    sign(release, {name: earlier(name, text).encode() for name, text in now.items()})
+    status, rows, _ = checked(release, capsys)
+    assert status == 0
+    assert rows["pages"][1].endswith("as an earlier raysyn wrote it: disclosure.json and certificate.html")
+
+
+def sampling(foreign: Sequence[str], sampled: bool) -> str:
+    return ", with Poisson sampling" if sampled and len(foreign) == len(STAGES) else ""
 
 
 def test_what_was_said_of_one_class_and_one_image_is_known() -> None:

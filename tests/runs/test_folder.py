@@ -18,7 +18,7 @@ from raysyn.runs import folder as runs
 from raysyn.runs import ownership
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.refusals import identity, refused
-from raysyn.runs.storage import write_atomically
+from raysyn.runs.storage import NotPlain, write_atomically
 
 CONFIG = {"budget": {"epsilon": 10.0, "delta": None}, "seed": 0, "network": {"channels": (32, 64)}}
 
@@ -131,7 +131,7 @@ def test_failed_stage_stores_nothing_and_can_be_repeated(tmp_path: Path) -> None
 
 def test_stage_refuses_what_a_continued_run_could_not_read(tmp_path: Path) -> None:
     with start(tmp_path) as folder:
-        with pytest.raises(AssertionError, match=r"train\['a'\]\[1\] is a Path|PosixPath"):
+        with pytest.raises(NotPlain, match=r"^stage train\['a'\]\[1\] answers a PosixPath, which is not stored"):
             folder.stage("train", lambda: {"a": [1, Path("x")]})
         assert not list((tmp_path / "internal").glob("stages/*.pt"))
 

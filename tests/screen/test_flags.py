@@ -1,14 +1,17 @@
-"""Groups of flags that may be left out, and flags whose values are flags."""
+"""Groups of flags that may be left out, flags whose values are flags, and what no flag can be."""
 
 from __future__ import annotations
 
+import re
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from raysyn.screen.flags import ADDS, assigned, restored
+from raysyn.methods.catalogue import METHODS, TOOLS, find
+from raysyn.screen.flags import ADDS, assigned, check_flags, restored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,3 +88,69 @@ class Adding:
 def test_a_flag_that_adds_takes_the_next_word_as_its_value(words: list[str], more: tuple[str, ...]) -> None:
     found = assigned(Adding(), words, "x")
     assert found == Adding(more=more, size=2 if "2" in words else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"{SAYS[-1]} is {self.size}: give at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around:
+    model: Checked = field(default_factory=Checked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    outer: Around = field(default_factory=Around)
+    model: Checked = field(default_factory=Checked)
+
+
+SAYS: list[str] = []
+
+
+@pytest.mark.parametrize("says", ["size", "model.size", "the whole"])
+@pytest.mark.parametrize("around", ["", "outer."])
+def test_a_check_of_a_group_names_the_group_or_leaves_that_to_the_flags(says: str, around: str) -> None:
+    SAYS.append(says)
+    told = f"{around}model.size" if "size" in says else says
+    with pytest.raises(ValueError, match=rf"^{told} is 0: give at least 1$"):
+        assigned(Whole(), [f"--{around}model.size", "0"], "x")
+    stored = {"model": {"size": 0}}
+    with pytest.raises(ValueError, match=rf"^{told} is 0: give at least 1$"):
+        restored(Whole(), {"outer": stored} if around else stored)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd:
+    table: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldsOdd:
+    inner: Odd = field(default_factory=Odd)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (HoldsOdd(), "inner.table, a field of Odd: no flag is of type dict[str, int]: use str, int"),
+        (Typed(number="1"), "number is '1': give a number"),  # type: ignore[arg-type]
+        (Typed(several=[1.0]), "several is [1.0]: give numbers"),  # type: ignore[arg-type]
+        (3, "it is a int: give an object of a dataclass"),
+        (Typed(), None),
+    ],
+)
+def test_what_no_flag_gives_is_told_of_a_preset_with_its_field(config: Any, said: str | None) -> None:
+    with nullcontext() if said is None else pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        check_flags(config)
+
+
+@pytest.mark.parametrize("name", [one.name for one in (*METHODS, *TOOLS)])
+def test_every_preset_of_raysyns_own_is_what_its_flags_give(name: str) -> None:
+    for preset in find(name).presets().values():
+        check_flags(preset)

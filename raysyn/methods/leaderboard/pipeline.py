@@ -21,7 +21,7 @@ from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
-from raysyn.methods.leaderboard.rows import table
+from raysyn.methods.leaderboard.rows import other_features, table
 from raysyn.methods.leaderboard.running import heard, run_job
 from raysyn.methods.leaderboard.same import Read, known_as, refuse_same
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
@@ -218,7 +218,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     columns, missing = asked_for(found, config.columns, folder.shown(folder.out))
     totals = together(list(finished(folder.storage, names).values()))
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
-    told = [total.told() for total in totals.values()]
+    told = [*(total.told() for total in totals.values()), *other_features(units, found)]
     absent = ", ".join(one.name for one in board.units if one not in units)
     lost = [f"Not in the table: {absent}. Why: {failed}"] if failed else []
     broken = [unit.name for unit, report in zip(units, found, strict=True) if by_canaries(report)]

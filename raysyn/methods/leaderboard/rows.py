@@ -90,6 +90,21 @@ def measured(reports: Sequence[Mapping[str, Any]]) -> Row:
     }  # fmt: skip
 
 
+def other_features(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence where the runs' networks, by whose features the Fréchet distance is, were taught otherwise."""
+    alike: dict[str, list[str]] = {}
+    for unit, report in zip(units, reports, strict=True):
+        if distances(report)[STAND_IN] is not None:
+            told = report["config"].get("eval", {})
+            names = [name for name in ("feature_epochs", "images") if told.get(name) is not None]
+            taught = ", ".join(f"--eval.{name.replace('_', '-')} {told[name]}" for name in names)
+            alike.setdefault(taught, []).append(unit.method)
+    if len(alike) < 2:
+        return []
+    each = "; ".join(f"{', '.join(dict.fromkeys(methods))} ({taught})" for taught, methods in alike.items())
+    return [f"Fréchet distances are by features of differently taught networks: compare within each of {each}."]
+
+
 def yardsticks(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     """What the mean classifier stands beside, over runs that know it: what it learns from the floor's images and from
     real ones, the share of the largest class of the test images, and any class at random."""

@@ -248,7 +248,7 @@ def test_experiments_share_units_and_more_of_them_do_only_what_is_missing(
 ) -> None:
     _, out, _ = finished
     # Charts, which the tests above look at, are a quarter of a run's time.
-    monkeypatch.setattr(report_figures, "_uri", lambda figure: "data:,")
+    monkeypatch.setattr(report_figures, "uri", lambda figure: "data:,")
 
     def units(kind: str) -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in (out / "internal" / "units" / kind).iterdir()}
