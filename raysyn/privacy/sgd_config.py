@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from raysyn.privacy.cost import Cost, sgd_schedule
+from raysyn.privacy.cost import DP_SGD, Cost, sgd_schedule
 from raysyn.train.few_weights import ALL, rank_of
 
 MARKS = 50
@@ -72,4 +72,4 @@ class SGDConfig:
         Raises ValueError for a batch_size above n, which names the `group` of flags that these are.
         """
         rate, steps = sgd_schedule(n, self.batch_size, self.epochs, group)
-        return Cost(mechanism="DP-SGD", noise_multiplier=None, sampling_rate=rate, steps=steps)
+        return Cost(mechanism=DP_SGD, noise_multiplier=None, sampling_rate=rate, steps=steps)
