@@ -42,7 +42,8 @@ def terms(signed: Mapping[str, Any]) -> dict[str, list[str]]:
     mechanisms = tuple(dict.fromkeys(row["mechanism"] for row in signed["ledger"]))
     whose = PERSONS if signed["adjacency"] == ADD_REMOVE_PERSON else IMAGES
     known = public(bool(signed["public_images"]), bool(signed["public_networks"]))
-    lines = [*whose, TAKEN, *known, OTHERS, inside(any(one.startswith(DP_SGD) for one in mechanisms)), EXISTS, CHOICES, SECRET, ARITHMETIC]
+    stays = inside(any(one.startswith(DP_SGD) for one in mechanisms))
+    lines = [*whose, TAKEN, *known, OTHERS, stays, EXISTS, CHOICES, SECRET, ARITHMETIC]
     return {"covers": [FILES, answers(mechanisms)], "does_not_cover": lines}
 
 
