@@ -159,7 +159,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     state = "paid" if not row["reserved"] else "reserved" if not row["paid"] else "partly paid"
     return {
         "run": row["run"][:8], "method": f"{row['method']} {row['preset']}",
-        "promise": f"{row['units']:,} {row['unit']}s" if row["guarantee"] == "dp" else row["guarantee"],
+        "promise": f"to one of {so_many(row['units'], row['unit'])}" if row["guarantee"] == "dp" else row["guarantee"],
         "ε alone": _figure(row["epsilon"]), "ε so far": _figure(row["epsilon_so_far"]),
         "state": state if row["guarantee"] == "dp" else MISSING,
         "in an earlier run": _earlier(row["in_earlier_runs"], row["sampled"]),

@@ -56,6 +56,8 @@ def verify(release: Path, laid_out: bool = True, fits: NetworkFits | None = None
             raise ValueError("it is no file")  # whose reader may wait
         signed = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        if os.path.isfile(release):
+            raise ValueError(f"{release} is a file: name the folder that it lies in, {release.parent}") from error
         inside = release / RELEASE
         mend = f"name {inside}" if os.path.isfile(inside / CERTIFICATE) else "name the folder release/ of a run"
         raise ValueError(f"{release / CERTIFICATE} cannot be read ({error}): {mend}") from error
