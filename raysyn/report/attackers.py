@@ -57,7 +57,7 @@ def _closest(pairs: Mapping[str, Any] | None, claimed: Mapping[str, Any]) -> Ite
         notes=[f"The picture is {pairs['file']}, which holds private images: it is no part of this page, "
                f"and {erased}."],
         picture=CLOSEST,
-        alt=f"{CLOSEST}, which holds private images, is not beside this page",
+        alt=f"{CLOSEST}, which holds private images, is not beside this page: it was erased, or lies elsewhere.",
     )  # fmt: skip
 
 

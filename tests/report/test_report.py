@@ -344,15 +344,17 @@ def test_missing_figures_show_their_reason() -> None:
         "fid": {"value": None, "reason": "no weights were given"},
         "inception_score": {"value": 7.5, "reason": None, "images": {"synthetic": 50}},
         "precision": None,
+        "recall": None,
+        "kid": {"value": None, "reason": "no weights were given"},
         "images": {},
         "reason": "no CNN was trained",
     }
     page = render(replace(report(), metrics={"fidelity": fidelity}).as_dict(), digits())
     rows = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td></tr>", page.split("Fidelity")[1].split("</section>")[0])
     assert rows == [
-        ("FID (Inception)", "not available: no weights were given"),
+        ("FID (Inception), KID (Inception)", "not available: no weights were given"),
         ("Synthetic images for inception score", "50"),
-        ("Precision", "not available: no CNN was trained"),
+        ("Precision, Recall", "not available: no CNN was trained"),
     ]
     assert '<td class="n">7.5</td><td class="n">-</td><td>higher</td>' in page
 
