@@ -22,8 +22,6 @@ ADD_REMOVE_PERSON = (
 )
 """The same where persons are named: see `units.py`. How many images there are is then nobody's to know: it is a sum of
 what is each person's own."""
-DP_SGD = "DP-SGD"
-"""The mechanism by which networks are trained."""
 UNITS = {ADD_REMOVE: "image", ADD_REMOVE_PERSON: "person"}
 """What is proved, and what it is about in a word."""
 COUNTED = "the number of training images"  # in refusals, where `units.planned` does not know better

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from raysyn.privacy.cost import DP_SGD, Cost, sgd_schedule
+from raysyn.privacy.cost import Cost, sgd_schedule
 from raysyn.train.few_weights import ALL, rank_of
+
+DP_SGD = "DP-SGD"
+"""The mechanism by which networks are trained."""
 
 MARKS = 50
 """How often, at least, a stage saves its state and asks for the epsilon spent so far."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from raysyn.privacy.cost import DP_SGD
+from raysyn.privacy.sgd_config import DP_SGD
 from raysyn.report.classes import NAMED
 from raysyn.report.tables import in_words
 from raysyn.screen.words import shortened

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raysyn.privacy.cost import ADD_REMOVE_PERSON, DP_SGD
+from raysyn.privacy.cost import ADD_REMOVE_PERSON
+from raysyn.privacy.sgd_config import DP_SGD
 
 FILES = "every released file but for the public facts, and everything anyone computes from the files alone"
 IMAGES = (
