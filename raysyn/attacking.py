@@ -27,6 +27,7 @@ from raysyn.methods.account import enter_look, noted_in
 from raysyn.methods.common import apart, join, watch
 from raysyn.methods.exposed import parquet
 from raysyn.report.across_runs import ATTACKED
+from raysyn.report.attackers import guessing
 from raysyn.runs.account_book import beside, book_at
 from raysyn.runs.folder import REPORT_HTML, RunFolder
 from raysyn.runs.storage import as_typed, local_folder, under, without_password, write_atomically
@@ -273,7 +274,7 @@ def rows(records: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> lis
             "attack": one["attack"],
             "sees": one["sees"],
             "area": _within(one["auc"], 1, 3),
-            "advantage, points": _within(one["advantage"], 100, 1),
+            "advantage, points": _within(one["advantage"], 100, 1) + guessing(one["advantage"]),
             "caught at 1 %": _within(one["tpr"]["0.01"], 100, 1),
             "shown ε": "-" if one["epsilon"]["value"] is None else f"{one['epsilon']['value']:.2f}",
             "claimed ε": claimed,

@@ -139,7 +139,7 @@ def _check_named(name: str | None) -> None:
 def _read(arguments: Sequence[str], console: Console) -> _Asked:
     name, *words = arguments or [""]
     _check_named(name)
-    flags = assigned(Flags(), words, f"audit run {name}")
+    flags = assigned(Flags(), audit_table.here(words), f"audit run {name}")
 
     def tell(row: str, done: int, of: int) -> None:
         console.show(row.partition(":")[0], done, of, {})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FEWEST = 1024
+ADDRESS, HERE = "--on.address", "here"
 BROKEN = 5
 """Exit status where something went wrong that is about no claim: 1 would say that one is refuted."""
 TOO_LITTLE = "To show too little breaks no promise by itself, but something is not as it was planned."
@@ -35,6 +36,22 @@ MEANING = (
     "whole curve δ(ε) allows; above 0 is refuted. Where nothing else is said, all rows together hold with "
     "{confidence:.0%} confidence."
 )
+
+
+def here(words: Sequence[str]) -> list[str]:
+    """Words of a command without --on.address here, as other commands take it; ValueError for any other place."""
+    left = list(words)
+    for at, word in enumerate(words):
+        name, equals, given = word.partition("=")
+        if name == ADDRESS:
+            given = given if equals else next(iter(words[at + 1 : at + 2]), "")
+            if given != HERE:
+                raise ValueError(
+                    f"on.address is {given or 'nothing'}, but an audit plays here alone: leave it out, or say {HERE}"
+                )
+            del left[at : at + (1 if equals else 2)]
+            return here(left)
+    return left
 
 
 def check(games: int, seed: int, confidence: float) -> None:

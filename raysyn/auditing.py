@@ -99,7 +99,7 @@ def _check_what(arguments: Sequence[str]) -> None:
 
 def _read(arguments: Sequence[str]) -> tuple[Flags, list[Case]]:
     _check_what(arguments)
-    flags = assigned(Flags(), arguments[1:], "audit engine")
+    flags = assigned(Flags(), audit_table.here(arguments[1:]), "audit engine")
     if flags.out is not None:
         audit_table.check_out(flags.out, flags.overwrite)
     return flags, _checked(flags)

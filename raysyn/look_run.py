@@ -52,9 +52,9 @@ def _typed(value: float | str) -> str:
     return short if float(short := f"{value:g}") == value else repr(value)
 
 
-def fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) -> list[str]:
+def fitting(given: str, config: DataConfig, facts: Known | str, found: Survey, assumed: bool) -> list[str]:
     """Which method and preset fit, by the rule of `raysyn auto` and for its usual promise and time; none where a run
-    would be refused."""
+    would be refused. `assumed` is whether nobody has said how large the share of test images shall be."""
     # Imported where it is used, not above: who only asks for help must not wait for it.
     from raysyn.methods.auto import choice, told
     from raysyn.methods.auto.config import Config
@@ -70,7 +70,7 @@ def fitting(given: str, config: DataConfig, facts: Known | str, found: Survey) -
     delta, few = told.few(units, unit)
     asked = Config(epsilon=EPSILON, delta=delta)
     fixed = f"ε {EPSILON:g} and {asked.minutes:g} minutes"
-    fixed += f" (with --data.test-share {config.test_share:g}, which is assumed here)" if config.test_share else ""
+    fixed += f" (with --data.test-share {config.test_share:g}, which is assumed here)" if assumed else ""
     case = choice.Case(
         facts=Facts(n=units, shape=shape, classes=classes), budget=asked.budget(), minutes=asked.minutes,
         workers=workers(On()) or 1,

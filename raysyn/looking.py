@@ -31,6 +31,7 @@ from raysyn.screen.help import briefly_told
 from raysyn.screen.text import filled
 
 INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
+OF_RUN = "--data."
 MOST_ROWS = 30
 """Of a table, on the screen."""
 
@@ -62,6 +63,8 @@ class Flags:
     fit: Fit | None = None
     """stretch, pad or crop: how an image that is not square comes into that size, as --data.fit of a run. The contact
     sheet shows what a run then learns from."""
+    test_share: float | None = None
+    """Share of the training images held out as test images, as --data.test-share of a run; the tables are of all."""
     window: tuple[float, float] | None = None
     """LOW HIGH: which values of images deeper than 8 bits become 0 and 255, as --data.window of a run."""
     colour: Colour = "auto"
@@ -83,7 +86,9 @@ def main(arguments: Sequence[str]) -> int:
     def check(_: ExitStack) -> Sequence[str]:
         if not arguments or arguments[0].startswith("-"):
             raise ValueError("look has no source: begin with a file, folder or name of images")
-        return look(arguments[0], assigned(Flags(), arguments[1:], "look"))
+        # Flags of a run, in whose words this command advises, are its own.
+        words = [f"--{word.removeprefix(OF_RUN)}" if word.startswith(OF_RUN) else word for word in arguments[1:]]
+        return look(arguments[0], assigned(Flags(), words, "look"))
 
     return cli.run_or_explain(check, lambda lines: print("\n".join(lines)), INTERRUPTED)
 
@@ -109,12 +114,12 @@ def look(given: str, flags: Flags) -> list[str]:
     tables = [*looked.tables(found, source.class_names), *looked.table_of_persons(persons)]
     named = config.path is None
     lines = [
+        look_run.read_as(config, facts, found),
         *([f"Understood as {source.told}."] if source.told else []),
         *([f"Looked at so: {told}."] if (told := source.reading.told()) else []),
         *source.reading.warned(),
         *source.warned,
-        look_run.read_as(config, facts, found),
-        *look_run.fitting(given, assumed, fit, found),
+        *look_run.fitting(given, assumed, fit, found, assumed != config),
         *looked.of_two_depths(found, flags.window is not None),
         *looked.sentences(found),
         *looked.of_persons(persons, None if persons else grouped.suggested(source), named),
@@ -143,7 +148,7 @@ def _config(given: str, flags: Flags) -> DataConfig:
         image_column=flags.image_column, label_column=flags.label_column, crop=flags.crop, size=flags.size,
         fit=flags.fit, window=flags.window, colour=flags.colour, background=flags.background, labels=flags.labels,
         multi_label=flags.multi_label, label_order=flags.label_order, person_column=flags.person_column,
-        person_pattern=flags.person_pattern,
+        person_pattern=flags.person_pattern, test_share=flags.test_share,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from raysyn.methods.auto.settings import WITH_PUBLIC, Facts
 from raysyn.methods.auto.table import cells
 from raysyn.methods.catalogue import Entry
 from raysyn.methods.machines import On
+from raysyn.report.choices import BY_TABLE
 from raysyn.runs.storage import read_bytes
 from raysyn.screen import cli
 from raysyn.screen.accounts import AccountFlags
@@ -150,7 +151,7 @@ def tuned_on(source: str, config: Config) -> str | None:
     method was picked by the table."""
     name = source if source in PRIVATE_NAMES else Path(source).stem
     by_table = config.method is None and name in {cell.data for cell in cells()}
-    table = f"{name}, by whose results among others raysyn auto picks a method" if by_table else None
+    table = f"{name}{BY_TABLE}" if by_table else None
     return "; ".join(filter(None, [config.tuned_on, table])) or None
 
 

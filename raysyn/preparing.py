@@ -58,7 +58,8 @@ def main(arguments: Sequence[str]) -> int:
 def _read(arguments: Sequence[str]) -> tuple[str, str, Flags]:
     if not arguments or arguments[0] not in SETS:
         has = f"{arguments[0]} is no set that prepare knows{guess(arguments[0], SETS)}" if arguments else "no set"
-        raise ValueError(f"{has if arguments else 'prepare has no set'}: give one of {', '.join(SETS)}")
+        own = "; it makes files of the papers' sets alone, and images of your own need none" if arguments else ""
+        raise ValueError(f"{has if arguments else 'prepare has no set'}: give one of {', '.join(SETS)}{own}")
     name, *rest = arguments
     if not rest or rest[0].startswith("-"):
         raise ValueError(f"prepare {name} has no source: give the folder that holds {SETS[name].layout}")

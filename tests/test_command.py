@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import raysyn
+from raysyn import audit_table
 from raysyn.command import main
 from raysyn.methods import catalogue
 from raysyn.screen import cli, help
@@ -63,6 +64,10 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("verify", "verify has no folder: give one, the release/ of a run"),
         ("verify a b", "verify has 2 words: give one, the release/ of a run"),
         ("verify /nowhere", "/nowhere/certificate.json cannot be read"),
+        ("verify pyproject.toml", "pyproject.toml is a file: name the folder that it lies in, ."),
+        ("audit engine --on.address ray://x:1", "on.address is ray://x:1, but an audit plays here alone: leave it"),
+        ("audit run runs/a --on.address=auto", "on.address is auto, but an audit plays here alone: leave it"),
+        ("audit run runs/a --on.address", "on.address is nothing, but an audit plays here alone: leave it"),
         ("methods dp_feta", "methods takes --markdown or nothing, but there is dp_feta: leave it out"),
         ("completion", "completion has no shell: give one of bash, zsh or fish"),
         ("completion tcsh", "completion has tcsh: give one of bash, zsh or fish"),
@@ -81,6 +86,20 @@ def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str], words: st
         assert left.code == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"error: {sentence}") and err.count("\n") == 1, err
+
+
+def test_who_would_prepare_images_of_their_own_is_told_that_they_need_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare", "scans/"])
+    said = capsys.readouterr().err
+    assert "scans/ is no set that prepare knows: give one of celeba-gender, " in said
+    assert said.endswith("; it makes files of the papers' sets alone, and images of your own need none\n")
+
+
+def test_an_audit_takes_the_place_where_it_plays_as_other_commands_do() -> None:
+    for words in ([], ["--seed", "3"]):
+        for more in (["--on.address", "here"], ["--on.address=here"], ["--on.address=here", "--on.address", "here"]):
+            assert audit_table.here([*words, *more]) == audit_table.here([*more, *words]) == words
 
 
 def test_nothing_to_do_is_said_under_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

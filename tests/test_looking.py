@@ -91,7 +91,8 @@ def test_everything_is_counted_and_nothing_is_changed(
     copies = "train: file train/ant/1.png is train: file train/ant/0.png; tra"
     assert f"The first copies within a split, beside the first of the same pixels in any: {copies}" in said
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
-    assert "at the first that is of another size or is not colour or cannot be used. No method is told: such a" in said
+    assert "at the first that is of another size or is not colour or cannot be used." in said
+    assert "No method is told: such a" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
     assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
     assert "Contact sheet (stays inside): look-scans.png Page (stays inside): page.html" in said
@@ -112,7 +113,8 @@ def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
             (source / split / "a" / f"{number}.png").write_bytes(png(noise(height, width)))
     said = looked_at(source, tmp_path / "sheet.png")
     assert "--data.size 28 makes them one. To be told of such a run, look again with --size 28." in said
-    assert "refused at the first that is of another size. No method is told: such a run would be refused." in said
+    assert "refused at the first that is of another size." in said
+    assert "No method is told: such a run would be refused." in said
     said = looked_at(source, tmp_path / "sheet.png", size=28)
     assert "--data.size 28 reads 3 training and 3 test images of 28 x 28 pixels, grey, 1 class." in said
     assert "Which method fits" in said and "sizes, the shortest" not in said and "30 x 40 2" in said
@@ -371,6 +373,26 @@ def test_what_fits_a_source_without_test_images_is_told_for_a_share_held_out(tmp
     (words,) = re.findall(r"raysyn auto (.*?) --dry-run", said)
     _, *flags = shlex.split(words)
     assert flags[:2] == ["--data.test-share", "0.1"]
+
+
+@pytest.mark.parametrize("flag", ["--data.test-share", "--test-share"])
+def test_flags_of_a_run_are_taken_as_its_sentences_name_them(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = parquet(tmp_path / "set.parquet", **{
+        "image": [png(noise()) for _ in range(60)], "label": [0, 1] * 30, "split": ["train"] * 60,
+    })  # fmt: skip
+    assert main([source, flag, "0.5", "--data.size=16", "--sheet", str(tmp_path / "sheet.png")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--data.test-share 0.5 --data.size 16 reads 30 training and 30 test images of 16 x 16 pixels" in said
+    assert "would be refused" not in said and "assumed" not in said
+
+
+def test_a_size_is_advised_that_most_images_bear() -> None:
+    for smaller, size, more in ((4, 28, ", and enlarges 4 of 100"), (11, 16, ""), (0, 28, "")):
+        found = Survey(sizes=Counter({(28, 28): 99 - smaller, (30, 28): 1, (24, 60): smaller}))
+        (told, *_) = looked.advice(found, None)
+        assert f"--data.size {size} makes them one{more}. " in told and f"look again with --size {size}." in told
 
 
 @pytest.mark.parametrize("kind", [str, "M8[s]", float, bool])

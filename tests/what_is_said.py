@@ -28,8 +28,8 @@ from raysyn.methods.privimage import pipeline as privimage
 from raysyn.methods.sweep import UNCHARGED
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, best_uncharged
 from raysyn.privacy.cost import Cost, epsilon
-from raysyn.report import choices
-from raysyn.report.release import COVERS, DOES_NOT_COVER, statement
+from raysyn.report import choices, terms
+from raysyn.report.release import statement
 from raysyn.runs.storage import load_saved
 
 
@@ -201,29 +201,24 @@ def it_is_what_the_config_says(field: str) -> Callable[[Left], None]:
     return check
 
 
-def beginning(words: str) -> str:
-    """The sentence about what is not covered that begins so."""
-    (found,) = (one for one in DOES_NOT_COVER if one.startswith(words))
-    return found
-
-
 BY_DEFINITION = "nothing of the code: it says what the promise is about"
 Check = Callable[[Left], None] | str
 AFTER_PAYING = "tests/methods/{0}/test_{0}.py::test_nothing_after_the_paid_answers_looks_at_private_images"
 PAID_METHODS = tuple(one.name for one in METHODS if one.guarantee != "none")
 CHECKS: Mapping[str, tuple[Check, ...]] = {
-    COVERS[0]: (every_file_is_signed, *(AFTER_PAYING.format(name) for name in PAID_METHODS)),
-    COVERS[1]: (the_ledger_is_what_was_spent,),
-    beginning("several images of one person"): (one_image_is_the_unit,),
-    beginning("the public_facts"): (facts_are_those_of_the_images,),
-    beginning("which images --data.limit"): (images_are_taken_by_their_number,),
-    beginning("public images, and a classifier"): (public_images_are_named,),
-    beginning("other releases"): (BY_DEFINITION,),
-    beginning("what is in internal/"): (what_is_measured_stays_inside,),
-    beginning("the choices listed"): (choices_are_listed,),
-    beginning("anyone who obtains internal/secret"): (the_secret_is_not_in_it,),
-    beginning("that this release exists"): (BY_DEFINITION,),
-    beginning("attacks on floating-point"): (BY_DEFINITION,),
+    terms.FILES: (every_file_is_signed, *(AFTER_PAYING.format(name) for name in PAID_METHODS)),
+    terms.answers(("...",)): (the_ledger_is_what_was_spent,),
+    terms.IMAGES[0]: (one_image_is_the_unit,),
+    terms.IMAGES[1]: (facts_are_those_of_the_images,),
+    terms.TAKEN: (images_are_taken_by_their_number,),
+    **{terms.public(*given)[0]: (public_images_are_named,) for given in ((True, False), (False, True), (True, True))},
+    terms.OTHERS: (BY_DEFINITION,),
+    terms.inside(True): (what_is_measured_stays_inside,),
+    terms.inside(False): (what_is_measured_stays_inside,),
+    terms.CHOICES: (choices_are_listed,),
+    terms.SECRET: (the_secret_is_not_in_it,),
+    terms.EXISTS: (BY_DEFINITION,),
+    terms.ARITHMETIC: (BY_DEFINITION,),
     BEST_IS_UNCHARGED: (the_best_classifier_is_so_on_test_images,),
     comparison(privimage.MOST_SHARED): (
         so_many_may_be_shared(privimage.MOST_SHARED),
@@ -259,10 +254,11 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
         the_variant_is_the_most_effective,
         "tests/attacks/test_shadows.py::test_the_headline_is_named_by_the_design_alone",
     ),
-    choices.tuned("..."): (
+    choices.tuned("...")[0]: (
         it_is_what_the_config_says("tuned_on"),
         "tests/report/test_release.py::test_every_preset_says_what_it_was_tuned_on",
     ),
+    choices.tuned("...; ...")[1]: (it_is_what_the_config_says("tuned_on"),),
     choices.chosen("..."): (
         it_is_what_the_config_says("chosen_among"),
         "tests/jobs/test_leaderboard_job.py::test_runs_are_compared_and_more_settings_add_to_them",
@@ -286,8 +282,11 @@ def honest(left: Left) -> set[str]:
     facts_are_those_of_the_images(left)
     what_is_measured_stays_inside(left)
     public_images_are_named(left)
-    assert signed["covers"] == (list(COVERS) if signed["guarantee"] == "dp" else [])
-    assert signed.get("does_not_cover") == (list(DOES_NOT_COVER) if signed["guarantee"] == "dp" else None)
+    promised = terms.terms(signed) if signed["guarantee"] == "dp" else {"covers": []}
+    assert promised == {name: signed[name] for name in ("covers", "does_not_cover") if name in signed}
+    assert any("public images" in one for one in promised.get("does_not_cover", ())) == bool(
+        promised["covers"] and (signed["public_images"] or signed["public_networks"])
+    )
     met = set()
     for sentence in [*signed["covers"], *signed.get("does_not_cover", []), *signed["uncharged_choices"]]:
         known, checks = checks_of(sentence)
@@ -319,4 +318,4 @@ def spoken_by(method: Any) -> set[str]:
             value = eval(ast.unparse(node), vars(home))
         found |= {value} if isinstance(value, str) and " " in value else set()
     assert "*declared(config)" in inspect.getsource(said_by)
-    return {checks_of(one)[0] for one in (*found, choices.tuned("..."), choices.chosen("..."))}
+    return {checks_of(one)[0] for one in (*found, *choices.tuned("..."), choices.chosen("..."))}

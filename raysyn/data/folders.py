@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from raysyn.data.listing import below, entries_of, is_beside, is_hidden, listed
+from raysyn.data.listing import NAMED, below, entries_of, first, is_beside, is_hidden, listed
 from raysyn.data.manifest import names_files
 from raysyn.data.names import legible
 from raysyn.data.shards import ENDINGS as PARQUET
@@ -28,6 +28,8 @@ TABLES = (".csv", ".tsv", ".json", ".jsonl", ".xls", ".xlsx")
 AT_AN_END = re.compile("^({0})|({0})$".format("|".join(sorted(USUAL_NAMES, key=len, reverse=True))))
 """A split at the beginning or end of a name in small letters."""
 NO_LETTERS = re.compile(r"[\W\d_]+")
+NO_IMAGE, BESIDE_SPLITS = "no image", "beside the splits"
+"""Kinds of what is left out."""
 AT_MOST = 3
 """Folders in a message."""
 NESTED = 3
@@ -50,6 +52,8 @@ class Layout:
     """What lies beside the folders of splits, by kind."""
     aside: Counter[str] = field(default_factory=Counter)
     """What the last walk left out, by kind; whole once it has ended."""
+    named: dict[str, list[str]] = field(default_factory=dict)
+    """The first of these, but for what is hidden."""
     by_class: bool = True
     """Whether folders are of classes; else images may lie anywhere, and all are of class 0."""
 
@@ -59,7 +63,7 @@ class Layout:
         Folders within a class are walked too, through links as well. ValueError for a link that leads nowhere or back,
         a file in no class folder, or a class that train/ lacks.
         """
-        self.aside = Counter(self.beside)
+        self.aside, self.named[NO_IMAGE] = Counter(self.beside), []
         numbers = {name: number for number, name in enumerate(self.folders or self.classes)}
         for split in self.splits or ("train",):
             root = os.path.join(self.path, self.splits.get(split, ""))
@@ -70,7 +74,7 @@ class Layout:
                 if not entry.is_dir():
                     if not is_beside(entry):
                         raise ValueError(f"{self.label}: {self.place(entry)} is in no class folder; move or remove it")
-                    self.aside["no image"] += 1
+                    self._leave(entry)
                 elif entry.name not in numbers:
                     raise ValueError(
                         f"{self.label}: class {entry.name!r} of {self.splits[split]}/ is not in train/; add it there, "
@@ -89,8 +93,17 @@ class Layout:
         named = [f"{name}/" + ("" if name == split else f" (as {split})") for split, name in self.splits.items()]
         of = "class folders" if self.by_class else "images"
         layout = f"a folder with {listed(named)}, of {of}" if named else f"a folder of {of}"
-        left = [f"{count:,} {what}" for what, count in sorted(self.aside.items())]
+        left = [
+            f"{count:,} {what}{first(names, count) if (names := self.named.get(what)) else ''}"
+            for what, count in sorted(self.aside.items())
+        ]
         return layout + (f"; left out: {listed(left)}" if left else "")
+
+    def _leave(self, entry: os.DirEntry[str]) -> None:
+        """Count what is no image; names of the first are kept, of what may be millions."""
+        self.aside[NO_IMAGE] += 1
+        if len(names := self.named[NO_IMAGE]) < NAMED:
+            names.append(self.place(entry))
 
     def _within(self, folder: os.DirEntry[str], above: tuple[str, ...]) -> Iterator[os.DirEntry[str]]:
         """Images at any depth; `above` are the real folders that lead here."""
@@ -104,7 +117,7 @@ class Layout:
             if entry.is_dir():
                 yield from self._within(entry, above)
             elif is_beside(entry):
-                self.aside["no image"] += 1
+                self._leave(entry)
             elif entry.is_file():
                 yield entry
             else:  # whose reader would wait
@@ -127,7 +140,9 @@ def understood(path: str, label: str, by_class: bool = True) -> Layout:
     folders = [entry.name for entry in entries if entry.is_dir()]
     layout.splits = _splits(folders, label)
     if layout.splits:
-        layout.beside = Counter("beside the splits" for entry in entries if entry.name not in layout.splits.values())
+        names = [entry.name for entry in entries if entry.name not in layout.splits.values()]
+        layout.beside = Counter(dict.fromkeys(names[:1] and [BESIDE_SPLITS], len(names)))
+        layout.named[BESIDE_SPLITS] = names[:NAMED]
         layout.beside.update(layout.aside)  # what is hidden beside them
         folders = [one.name for one in layout._entries(os.path.join(path, layout.splits["train"])) if one.is_dir()]
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 
 from raysyn.data.names import legible
 
@@ -13,6 +15,12 @@ BESIDE = frozenset(
 """Endings of files that lie beside images and are none. Any other file must be an image, or is refused by its name."""
 ACCOUNTS = (".account.jsonl", ".accounts-elsewhere.txt")
 """Of files that runs write beside a source, which may lie in a folder that is another one: they are not there."""
+WRITTEN = (os.path.join("internal", "run.json"), "certificate.json")
+"""Files by which a folder is known that raysyn wrote: of a run, and of a release."""
+SHEET = re.compile(r"look-(.+?)(-\d+)?\.png")
+"""What the contact sheet is called that `raysyn look` writes of a source of this name."""
+NAMED = 3
+"""Files that are named of those that are left out."""
 MADE_BY_SYSTEMS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
 """Folders, in small letters, that no person has made."""
 
@@ -20,6 +28,23 @@ MADE_BY_SYSTEMS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volum
 def is_hidden(name: str) -> bool:
     """Whether systems hide it, or have made it."""
     return name.startswith(".") or name.lower() in MADE_BY_SYSTEMS
+
+
+def is_written(folder: str) -> bool:
+    """Whether raysyn wrote a folder: a run, or a release."""
+    return any(os.path.isfile(os.path.join(folder, one)) for one in WRITTEN)
+
+
+def is_sheet(name: str, sources: set[str]) -> bool:
+    """Whether a file is by its name a contact sheet of one of these sources, which are named without their ending."""
+    found = SHEET.fullmatch(name)
+    return found is not None and (found[1] in sources or f"{found[1]}{found[2] or ''}" in sources)
+
+
+def first(names: Sequence[str], of_all: int) -> str:
+    """The first few of what was left out, in brackets."""
+    more = f" and {of_all - NAMED:,} more" if of_all > NAMED else ""
+    return f" ({', '.join(map(legible, names[:NAMED]))}{more})"
 
 
 def is_beside(entry: os.DirEntry[str]) -> bool:

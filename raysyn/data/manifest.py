@@ -9,12 +9,12 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from raysyn.data.listing import BESIDE, is_hidden
+from raysyn.data.listing import BESIDE, first, is_hidden, is_sheet, is_written
 from raysyn.data.names import legible, there_are
 from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
@@ -86,8 +86,8 @@ def read_manifest(
             numbers[name] = classes.of(_split_label(name), f"{label}: line {line}")
     told = _told(len(read), image, number, split, person)
     told += f"; {classes.told()}" if classes is not None else ""
-    left = len(set(found.every.values()) - known.keys())
-    told += f"; left out: {left:,} files without a row" if left else ""
+    if left := found.left(known.keys()):
+        told += f"; left out: {len(left):,} file{'s' if len(left) > 1 else ''} without a row{first(left, len(left))}"
     numbered = [(where, file, numbers[name]) for where, file, name in read]
     warned = [] if classes is None else [*classes.unseen(label)]
     if person is not None:
@@ -201,12 +201,24 @@ class _Files:
         for above, folders, names in os.walk(self.folder, followlinks=True):
             # Of folders that are linked together, each is walked once.
             here = self._real(above)
-            folders[:] = [] if here in seen else sorted(name for name in folders if not is_hidden(name))
+            folders[:] = (
+                []
+                if here in seen
+                else sorted(
+                    name for name in folders if not is_hidden(name) and not is_written(os.path.join(above, name))
+                )
+            )
             seen.add(here)
             for name in names:
                 if os.path.splitext(name)[1].lower() not in BESIDE and not is_hidden(name):
                     one = os.path.join(above, name)
                     self.every.setdefault(self._itself(one), os.path.normpath(one))
+
+    def left(self, known: Set[str]) -> list[str]:
+        """Files without a row, as they lie in the folder, but for contact sheets of what lies there."""
+        files = sorted(os.path.relpath(one, self.folder) for one in set(self.every.values()) - known)
+        sources = {os.path.splitext(name)[0] for name in os.listdir(self.folder)}
+        return [one for one in files if not is_sheet(one, sources)]
 
     def _itself(self, place: str) -> str:
         """Where a file lies whatever linked folders lead there. A link of its own stays one: stores link all files of

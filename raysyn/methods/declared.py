@@ -90,7 +90,7 @@ class Declared:
 
 def declared(config: Declared) -> list[str]:
     """Both as the uncharged choices that they are."""
-    told = [choices.tuned(config.tuned_on)] if config.tuned_on else []
+    told = choices.tuned(config.tuned_on) if config.tuned_on else []
     told += [choices.BY_HAND] if config.classes.shares else []
     return told + ([choices.chosen(config.chosen_among)] if config.chosen_among else [])
 

@@ -12,7 +12,7 @@ from raysyn.compute.doorway import digest
 from raysyn.data.images import Images
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.privacy import units
-from raysyn.report.attackers import CLOSEST
+from raysyn.report.attackers import CLOSEST, guessing
 from raysyn.report.pictures import pairs_sheet, png_bytes
 from raysyn.runs.storage import write_atomically
 from raysyn.screen.words import rounded_down
@@ -42,10 +42,11 @@ def attack_by_distances(
     if record is None:
         setting.console.stage(STAGE, f"left out: {told['reason']}")
         return {STAGE: {"reason": told["reason"]}}
-    ahead, epsilon = record["advantage"]["value"], record["epsilon"]["value"]
-    shown = (
-        "too few to say" if ahead is None else f"advantage {100 * ahead:.1f} points, ε at least {rounded_down(epsilon)}"
-    )
+    ahead, epsilon, shown = record["advantage"], record["epsilon"]["value"], "too few to say"
+    if ahead["value"] is not None:
+        within = f"95 %: {100 * ahead['low']:.1f} to {100 * ahead['high']:.1f}"
+        shown = f"advantage {100 * ahead['value']:.1f} points ({within}){guessing(ahead)}"
+        shown += f", ε at least {rounded_down(epsilon)}"
     setting.console.stage(STAGE, f"an attack that sees the released images: {shown}")
     measured = {name: told[name] for name in ("closer", "released")}
     if told["closest"]["released"]:

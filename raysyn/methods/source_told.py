@@ -30,6 +30,11 @@ def say_source(console: Console, dataset: Dataset, plan: Plan | None) -> None:
             "The promise is for one image; if somebody has several, name them with --data.person-column or "
             "--data.person-pattern."
         )
+    if _are_covered(dataset, plan):
+        console.say(
+            f"{_counted(dataset)} Copies are of one person's images, whom the promise covers with all images: they "
+            "weaken nothing."
+        )
     for sentence in (*dataset.warned, *_of_few(dataset), *of_copies(dataset, plan)):
         console.say(f"WARNING: {sentence}")
 
@@ -47,16 +52,13 @@ def _of_few(dataset: Dataset) -> list[str]:
 
 
 def of_copies(dataset: Dataset, plan: Plan | None) -> list[str]:
-    """A sentence on copies among the private images, and one on those of them that are test images too."""
-    copies, n, tests = dataset.copies, len(dataset.train), len(dataset.test)
+    """A sentence on copies among the private images, unless the promise covers them, and one on those of them that are
+    test images too."""
+    copies, tests = dataset.copies, len(dataset.test)
     said = []
-    if copies.among:
-        are = "is an exact copy" if copies.among == 1 else "are exact copies"
-        of_persons = dataset.train.persons_N is not None
-        weaker = "" if plan is None else _weakened(copies.units, plan, of_persons)
-        said.append(
-            f"{copies.among:,} of the {n:,} private images {are} of others; one is there {copies.most:,} times.{weaker}"
-        )
+    if copies.among and not _are_covered(dataset, plan):
+        weaker = "" if plan is None else _weakened(copies.units, plan, dataset.train.persons_N is not None)
+        said.append(f"{_counted(dataset)}{weaker}")
     if copies.tested:
         is_one = "is a training image" if copies.tested == 1 else "are training images"
         said.append(
@@ -66,10 +68,21 @@ def of_copies(dataset: Dataset, plan: Plan | None) -> list[str]:
     return said
 
 
+def _are_covered(dataset: Dataset, plan: Plan | None) -> bool:
+    """Whether there are copies, and all of one image are one person's, of whom a promise is made with all images."""
+    copies = dataset.copies
+    return copies.among > 0 and plan is not None and dataset.train.persons_N is not None and copies.units < 2
+
+
+def _counted(dataset: Dataset) -> str:
+    copies, of_all = dataset.copies, f"of the {len(dataset.train):,} private images"
+    if copies.among == 1:
+        return f"1 {of_all} is an exact copy of another one."
+    return f"{copies.among:,} {of_all} are exact copies of others; one is there {copies.most:,} times."
+
+
 def _weakened(units: int, plan: Plan, of_persons: bool) -> str:
     """What several of them cost together, as the certificate says it of several images."""
-    if of_persons and units < 2:  # copies among the images of one person change nothing
-        return ""
     promise, whose, mend = "one image", "a person who is in several of them", "Leave the copies out"
     if of_persons:
         promise, whose = "one person with all images", "somebody who is in images of several persons"

@@ -22,7 +22,7 @@ def unpaid(config: Any, uncharged: Sequence[str]) -> tuple[str, ...]:
 def usual(config: Any) -> list[str]:
     """What a method of somebody else's looks at that does not say it: experiments, and what is declared."""
     tuned = getattr(config, "tuned_on", None)
-    told = declared(config) if isinstance(config, Declared) else [choices.tuned(tuned)] if tuned else []
+    told = declared(config) if isinstance(config, Declared) else choices.tuned(tuned) if tuned else []
     return [*(["experiments with further models"] if _asks(config) else []), *told]
 
 

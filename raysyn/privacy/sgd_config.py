@@ -8,6 +8,9 @@ from typing import Literal
 from raysyn.privacy.cost import Cost, sgd_schedule
 from raysyn.train.few_weights import ALL, rank_of
 
+DP_SGD = "DP-SGD"
+"""The mechanism by which networks are trained."""
+
 MARKS = 50
 """How often, at least, a stage saves its state and asks for the epsilon spent so far."""
 
@@ -87,4 +90,4 @@ class SGDConfig:
         Raises ValueError for a batch_size above n, which names the `group` of flags that these are.
         """
         rate, steps = sgd_schedule(n, self.batch_size, self.epochs, group)
-        return Cost(mechanism="DP-SGD", noise_multiplier=None, sampling_rate=rate, steps=steps)
+        return Cost(mechanism=DP_SGD, noise_multiplier=None, sampling_rate=rate, steps=steps)

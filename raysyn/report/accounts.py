@@ -15,7 +15,8 @@ from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
 from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
-from raysyn.runs.account_lines import BEGINS
+from raysyn.runs.account_lines import BEGINS, Book
+from raysyn.runs.account_near import near
 from raysyn.screen.console import Console
 from raysyn.screen.words import rounded_down, rounded_up, shortened, so_many
 
@@ -55,12 +56,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     book = book_at(source) if itself else beside(source)
     account = book.read()
     if account is None:
-        others = account_elsewhere.noted(book) if isinstance(book, FileBook) and not itself else ()
-        raise ValueError(
-            f"{source} has no account: {book} does not exist; name "
-            + (account_elsewhere.told(others) + ", where its runs are entered" if others else
-               "the source of the runs, or the file that --budget.account named")
-        )  # fmt: skip
+        raise ValueError(f"{source} has no account: {book} does not exist; name {_instead(book, itself)}")
     deltas = [one.delta for one in account.runs.values() if one.delta is not None]
     total = account.total
     if delta is None:
@@ -78,6 +74,16 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
         "totals": [vars(one) for one in account.totals], "passed_by": [vars(one) for one in account.passes],
         "behind": [vars(one) for one in account.gaps],
     }  # fmt: skip
+
+
+def _instead(book: Book, itself: bool) -> str:
+    """What to name where there is no account."""
+    if isinstance(book, FileBook) and not itself:
+        if others := account_elsewhere.noted(book):
+            return f"{account_elsewhere.told(others)}, where its runs are entered"
+        if others := near(book):
+            return f"{account_elsewhere.told(others)}, if that is of the same people, or the source of the runs"
+    return "the source of the runs, or the file that --budget.account named"
 
 
 def _is_account(source: str) -> bool:
@@ -153,7 +159,7 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
     state = "paid" if not row["reserved"] else "reserved" if not row["paid"] else "partly paid"
     return {
         "run": row["run"][:8], "method": f"{row['method']} {row['preset']}",
-        "promise": f"{row['units']:,} {row['unit']}s" if row["guarantee"] == "dp" else row["guarantee"],
+        "promise": f"to one of {so_many(row['units'], row['unit'])}" if row["guarantee"] == "dp" else row["guarantee"],
         "ε alone": _figure(row["epsilon"]), "ε so far": _figure(row["epsilon_so_far"]),
         "state": state if row["guarantee"] == "dp" else MISSING,
         "in an earlier run": _earlier(row["in_earlier_runs"], row["sampled"]),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from raysyn.privacy.sgd_config import DP_SGD
 from raysyn.report.classes import NAMED
 from raysyn.report.tables import in_words
 from raysyn.screen.words import shortened
@@ -100,10 +101,14 @@ def _budget(content: Mapping[str, Any], gap: float | None) -> Iterator[Advice]:
     lower = max([0, *(limit for limit, _ in GAINS if limit <= here)])
     upper, (least, middle, most) = next((limit, gains) for limit, gains in GAINS if here < limit)
     between = f"at least {lower:,}" if upper > ENOUGH else f"{lower:,} to {upper:,}"
-    told = f"ε times images per class is {here:,.0f}. Where that was {between}, three times as much of either"
+    unit, was = "images", "that"
+    if "n_persons" in content["dataset"]:
+        # Noise is as large as what one unit can move; it was measured with images as units.
+        unit, was = "persons", "ε times images per class, of a person each,"
+    told = f"ε times {unit} per class is {here:,.0f}. Where {was} was {between}, three times as much of either"
     told += f" changed the accuracy by noisy class means by {least:+d} to {most:+d} points, {middle:+d} in the middle."
     if here < ENOUGH:
-        yield Advice("More ε or more images", told)
+        yield Advice(f"More ε or more {unit}", told)
     elif gap is not None and gap > FAR:
         yield Advice("Not more ε", told)
     if here < DROWNED and classes > 2:
@@ -116,7 +121,7 @@ def _budget(content: Mapping[str, Any], gap: float | None) -> Iterator[Advice]:
 
 def _steps(content: Mapping[str, Any]) -> Iterator[Advice]:
     for row in content["privacy"]["ledger"]:
-        if row["mechanism"].startswith("DP-SGD") and row["steps"] < FEW_STEPS:
+        if row["mechanism"].startswith(DP_SGD) and row["steps"] < FEW_STEPS:
             yield Advice(
                 "More steps",
                 f"The stage {in_words(row['stage'])} took {row['steps']} steps of DP-SGD. On 1,498 digits at ε 10 "

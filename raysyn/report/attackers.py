@@ -27,10 +27,10 @@ NONE = (
 )
 HOW_TO_READ = (
     "Members are private {units} that were learned from, others {units} that were not. The advantage is members caught "
-    "less false alarms, in points, above a threshold that those it is measured on have not chosen: 0 is guessing, 100 "
-    "is knowing. A shown ε is what these scores show at least; {claim} Intervals and bounds are of 95 %, exactly so "
-    "for the bound of canaries alone: the others take {units}, or pairs of shadow runs, as independent. An attack that "
-    "finds little shows that this attack finds little."
+    "less false alarms, in points, above a threshold that those it is measured on have not chosen: 0 is guessing, and "
+    "so is what is below it, by chance; 100 is knowing. A shown ε is what these scores show at least; {claim} "
+    "Intervals and bounds are of 95 %, exactly so for the bound of canaries alone: the others take {units}, or pairs "
+    "of shadow runs, as independent. An attack that finds little shows that this attack finds little."
 )
 
 
@@ -57,7 +57,7 @@ def _closest(pairs: Mapping[str, Any] | None, claimed: Mapping[str, Any]) -> Ite
         notes=[f"The picture is {pairs['file']}, which holds private images: it is no part of this page, "
                f"and {erased}."],
         picture=CLOSEST,
-        alt=f"{CLOSEST}, which holds private images, is not beside this page",
+        alt=f"{CLOSEST}, which holds private images, is not beside this page: it was erased, or lies elsewhere.",
     )  # fmt: skip
 
 
@@ -104,11 +104,20 @@ def _row(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> tuple[str
         one["attack"],
         one["sees"],
         f"{counted[0]}\n/ {counted[1]}\n{one['unit']}s",
-        MISSING if not ahead or ahead["value"] is None else _two_lines(ahead),
+        MISSING if not ahead or ahead["value"] is None else f"{_two_lines(ahead)}{guessing(ahead, chr(10))}",
         *map(_caught, low),
         _shown(one["epsilon"]),
         _claim(one, claimed),
     )
+
+
+def guessing(ahead: Mapping[str, Any], between: str = ", ") -> str:
+    """What stands behind an advantage that is none, or may be none by its interval; empty of any other."""
+    if ahead["value"] is None:
+        return ""
+    if ahead["value"] <= 0:
+        return f"{between}no better than guessing"
+    return f"{between}which may be guessing" if ahead["low"] <= 0 else ""
 
 
 def _shown(epsilon: Mapping[str, Any] | None) -> str:

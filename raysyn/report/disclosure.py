@@ -21,14 +21,15 @@ DISCLOSURE = "disclosure.json"
 CURATOR = "whoever ran raysyn, and the machines it ran on"
 DATA_FLOW = {
     CURATOR: "the private images themselves, the secret from which all noise comes, and every figure measured on real "
-    "images: it stays in internal/, in --on.storage, in the account of the images and on the console",
+    "images: it stays in the folder internal/, in the storage that the machines share, in the account of the images "
+    "and on the console",
     "whoever is handed the release": "the files that certificate.json names, and the public facts; nothing else",
     "whoever reads certificate.json alone": "the public facts, the ledger and what follows from it",
 }
 """Who sees what."""
 DATA_FLOW_WITHOUT_PROMISE = {
-    CURATOR: "the private images themselves, and every figure measured on real images: it stays in internal/, in "
-    "--on.storage, in the account of the images and on the console",
+    CURATOR: "the private images themselves, and every figure measured on real images: it stays in the folder "
+    "internal/, in the storage that the machines share, in the account of the images and on the console",
     "whoever is handed the release": "the files that certificate.json names, the public facts, and whatever can be "
     "learned of the private images from these files: nothing limits that",
     "whoever reads certificate.json alone": "the public facts, and that nothing is promised",
@@ -55,8 +56,8 @@ POST_PROCESSING = (
 )
 SECURITY = (
     "internal/ has the secret, checkpoints and exact answers, and the account of the images hashes of them under a "
-    "key: on a disk for its owner alone, at a URI with the permissions of the bucket; --seal erases what could undo "
-    "the noise once the report is written. The promise says nothing of who gets at these."
+    "key: on a disk for its owner alone, at a URI with the permissions of the bucket; sealing the run, once its "
+    "report is written, erases what could undo the noise. The promise says nothing of who gets at these."
 )
 NO_PROMISE = "none: there is no differential privacy guarantee to disclose"
 BY_THE_CURATOR = ("data_curators", "intended_use", "data_product_region", "data_product_sector", "publication_date")

@@ -27,6 +27,7 @@ MEASURES = {
 }
 """What is better, and what it says."""
 HALVES = "_real_halves"
+MISSED = "not available: "
 LOOKED_AT_FOR = {"frechet_distance": "Fréchet distance"}
 """Measures, by what their numbers of images are told under."""
 
@@ -50,7 +51,18 @@ def others(fidelity: Mapping[str, Any]) -> list[tuple[str, str]]:
             left[name] = value
         elif isinstance(value, Mapping) and "images" in value:
             left[name] = {"images": value["images"]}
-    return list(_with_reasons(left))
+    told = list[tuple[str, str]]()
+    missing: dict[str, list[str]] = {}
+    for name, text in _with_reasons(left):
+        if not text.startswith(MISSED):
+            told.append((name, text))
+        elif text in missing:
+            missing[text].append(name)
+        else:
+            missing[text] = [name]
+            told.append((text, text))
+    # What is missing for one reason is a row.
+    return [(", ".join(missing[text]) if name == text else name, text) for name, text in told]
 
 
 def _value(fidelity: Mapping[str, Any], name: str) -> float | None:
@@ -68,7 +80,7 @@ def _with_reasons(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         reason = flat.get(f"{key}_reason") or flat.get(f"{base}.reason" if base else "reason")
         yield (
             _name(key.removesuffix(".value")),
-            f"not available: {reason or 'no reason given'}" if value is None else figure(value),
+            f"{MISSED}{reason or 'no reason given'}" if value is None else figure(value),
         )
 
 

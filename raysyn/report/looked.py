@@ -34,6 +34,8 @@ COLUMNS, ROWS = 12, 25
 """Of the contact sheet."""
 SIDES = (8, 16, 28, 32, 64, 128, 224, 256)
 """Sizes that are advised."""
+FEW = 0.1
+"""Share of the images that may be smaller than a size that is advised."""
 KINDS = {1: "grey", 3: "colour"}
 """By channels."""
 
@@ -184,12 +186,16 @@ def _listed(pairs: Sequence[tuple[str, str]]) -> str:
 def advice(found: Survey, sized: int | None, fit: Fit | None = None) -> list[str]:
     """Which flags, or what done to the files, makes them of one size and kind; `sized` and `fit`: those given."""
     lines = []
-    sides = [min(size) for size in found.sizes]
     if (several := _sizes(found, fit)) > 1 and sized is None:
-        size = max((side for side in SIDES if side <= min(sides)), default=SIDES[0])
+        sides = Counter[int]()
+        for pair, n in found.sizes.items():
+            sides[min(pair)] += n
+        smaller = {side: sum(n for shortest, n in sides.items() if shortest < side) for side in SIDES}
+        size = max((side for side in SIDES if smaller[side] <= FEW * sides.total()), default=SIDES[0])
+        larger = f", and enlarges {smaller[size]:,} of {sides.total():,}" if smaller[size] else ""
         lines.append(
             f"There are {several:,} sizes, the shortest side is {min(sides)} pixels: --data.size {size} makes "
-            f"them one. To be told of such a run, look again with --size {size}."
+            f"them one{larger}. To be told of such a run, look again with --size {size}."
         )
     if fit is None and any(width != height for width, height in found.sizes):
         lines.append(

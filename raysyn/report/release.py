@@ -21,41 +21,13 @@ from raysyn.report.layouts import MANIFEST, laid_out, manifest
 from raysyn.report.page import PAGE, page
 from raysyn.report.pictures import png_bytes, sample_sheet
 from raysyn.report.release_config import ReleaseConfig
+from raysyn.report.terms import terms
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import local_folder, read_bytes, write_atomically, write_bytes
 from raysyn.runs.versions import version
 from raysyn.screen.words import rounded_up
 
-COVERS = (
-    "every released file but for the public_facts below, and everything anyone computes from the files alone",
-    "every answer in the ledger (noisy images, the network trained by DP-SGD), should it be handed on",
-)
-DOES_NOT_COVER = (
-    "several images of one person: the promise is about one image, and weakens with each further image of "
-    "that person (group privacy)",
-    "the public_facts: the data set's name, the number of private images, their shape and the list of classes",
-    "which images --data.limit, --data.test-share or --member-share took of a larger set: the promise is about those "
-    "taken",
-    "public images, and a classifier of them that was given, which public_images and public_networks name: they count "
-    "as known to everybody, and as made without the private ones",
-    "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up",
-    "what is in internal/, in --on.storage and in the account of the images, what the console showed while the run "
-    "went on, such as accuracy on real images and losses of DP-SGD (of a submitted job, in Ray's log of it), what Ray"
-    " held in its object store and spill folder meanwhile, and what its dashboard and metrics tell: how many tasks a "
-    "stage had, and how long they took",
-    "that this release exists: input that cannot be used is refused, which tells of it",
-    "the choices listed under uncharged_choices",
-    "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
-    "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid, and ends "
-    "at 37 times its standard deviation",
-)
-PERSONS = (
-    "somebody whom the data calls by several names: the promise is about the images under one name, and weakens with "
-    "each further name of that person (group privacy)",
-    "the public_facts: the data set's name, the number of private persons, the shape of images and the list of classes",
-)
-"""In place of the first lines of it, where persons are named."""
 ALONE = (
     "This certificate covers this run alone: it is in no account of what else was made of these images, whose epsilons "
     "and deltas add up."
@@ -137,11 +109,6 @@ def _hashed(content: bytes) -> dict[str, str]:
     return {"sha256": hashlib.sha256(content).hexdigest()}
 
 
-def does_not_cover(adjacency: str) -> list[str]:
-    """What a certificate says so of; a line each."""
-    return [*PERSONS, *DOES_NOT_COVER[len(PERSONS) :]] if adjacency == ADD_REMOVE_PERSON else list(DOES_NOT_COVER)
-
-
 def declare(out: str, choice: str) -> None:
     """Add an uncharged choice to the certificate of the run in `out`, a folder or URI, if it has one by now, and to the
     pages that repeat it."""
@@ -212,7 +179,7 @@ def certificate(
     spent["account"] = privacy.get("account", {"sentence": ALONE})
     adjacency = privacy["adjacency"]
     spent["delta_beside"] = delta_beside(privacy["delta"], n if persons is None else persons, unit_of(adjacency))
-    return {**head, **spent, "covers": list(COVERS), "does_not_cover": does_not_cover(adjacency), **tail}
+    return {**head, **spent, **terms({**spent, **tail}), **tail}
 
 
 def statement(privacy: Mapping[str, Any]) -> str:

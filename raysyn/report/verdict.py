@@ -22,16 +22,21 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
     if privacy["guarantee"] == "dp":
         promise = f"({rounded_up(privacy['epsilon'])}, {rounded_up(privacy['delta'])})-differentially private"
     sentence = f"{n_synthetic:,} synthetic images, {promise}"
-    # The paper's classifier leads where it was trained; the best one is in the table.
-    key = "cnn" if "cnn" in utility else next(iter(utility), None)
+    key, mean = next(iter(utility), None), content["metrics"].get("utility_mean") or {}
     if key is None or utility[key]["accuracy"] is None:
         return sentence + "."
-    sentence += f"; {_a(in_words(key))} trained on them reaches {percent(utility[key]['accuracy'])} on real test images"
-    real = utility[key].get("accuracy_real_data")
-    if real is not None:
+    shown, who, same = utility[key], f"{_a(in_words(key))} trained on them reaches", f"the same {in_words(key)}"
+    spread = ""
+    if len(utility) > 1 and "accuracy" in mean:
+        # As a plan foretells it: one of several is the best of them, or the worst.
+        each = [one["accuracy"] for one in utility.values()]
+        shown, who, same = mean, f"{len(utility)} classifiers trained on them reach", "the same"
+        spread = f" in the mean ({percent(min(each)).removesuffix(' %')} to {percent(max(each))})"
+    sentence += f"; {who} {percent(shown['accuracy'])}{spread} on real test images"
+    if (real := shown.get("accuracy_real_data")) is not None:
         images = content["metrics"].get("utility_images") or {}
         count = f"{images['real']:,}" if "real" in images else "the"
-        sentence += f", the same {in_words(key)} trained on {count} real images {percent(real)}"
+        sentence += f", {same} trained on {count} real images {percent(real)}"
     return f"{sentence}. {usefulness(content)}".strip()
 
 

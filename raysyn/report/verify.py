@@ -21,17 +21,17 @@ from raysyn.privacy.ledger import cost_of
 from raysyn.privacy.many import composed
 from raysyn.report import account_told, verify_contents, verify_meaning, verify_network, verify_samples
 from raysyn.report.card import IMAGES
+from raysyn.report.earlier import earlier_terms
 from raysyn.report.layouts import MANIFEST
 from raysyn.report.release import (
     ALWAYS,
     CERTIFICATE,
-    COVERS,
     RELEASE,
     SPENT,
-    does_not_cover,
     pages_of,
     statement,
 )
+from raysyn.report.terms import terms
 from raysyn.report.verify_contents import Check, at_most, made_anew, parsed
 from raysyn.report.verify_network import NetworkFits
 from raysyn.runs import may_leave
@@ -56,6 +56,8 @@ def verify(release: Path, laid_out: bool = True, fits: NetworkFits | None = None
             raise ValueError("it is no file")  # whose reader may wait
         signed = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        if os.path.isfile(release):
+            raise ValueError(f"{release} is a file: name the folder that it lies in, {release.parent}") from error
         inside = release / RELEASE
         mend = f"name {inside}" if os.path.isfile(inside / CERTIFICATE) else "name the folder release/ of a run"
         raise ValueError(f"{release / CERTIFICATE} cannot be read ({error}): {mend}") from error
@@ -163,8 +165,10 @@ def _is(known: float, found: float) -> bool:
 
 
 def _terms(signed: Mapping[str, Any]) -> Check:
-    terms = {"covers": list(COVERS), "does_not_cover": does_not_cover(signed["adjacency"])}
-    others = [name for name, lines in terms.items() if signed[name] != lines]
+    now = terms(signed)
+    others = [name for name, lines in now.items() if signed[name] != lines]
+    if others and all(signed[name] == lines for name, lines in earlier_terms(signed["adjacency"]).items()):
+        return Check("terms", True, "are what an earlier raysyn certified")
     told = (
         f"{' and '.join(others)} are not what raysyn {version()} certifies" if others else "are what raysyn certifies"
     )

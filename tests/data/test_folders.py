@@ -102,7 +102,11 @@ def test_what_is_left_out_is_counted_and_told(tmp_path: Path, capsys: pytest.Cap
     clutter(path)
     (path / "masks").mkdir()
     # In each of four folders 6 that are hidden, and in three 5 that are no image; in the first, those are beside.
-    told = "a folder with train/ and test/, of class folders; left out: 6 beside the splits, 24 hidden and 15 no image"
+    told = (
+        "a folder with train/ and test/, of class folders; left out: 6 beside the splits (README.txt, Thumbs.db, "
+        "desktop.ini and 3 more), 24 hidden and 15 no image (train/README.txt, train/Thumbs.db, train/ant/README.txt "
+        "and 12 more)"
+    )
     assert privately(path)[2] == told
     publicly(path)
     assert f"read as {told}; decoding into" in capsys.readouterr().err

@@ -151,7 +151,23 @@ def test_links_are_followed_and_what_has_no_row_is_told(images: Path, tmp_path: 
         (images / name).write_text("x")
     found = load(DataConfig(path=str(path)))
     assert (found.name, len(found.train), len(found.test)) == ("labels", 8, 2)
-    assert found.told == "a table of 10 rows, files by path, labels in label; left out: 2 files without a row"
+    told = "a table of 10 rows, files by path, labels in label; left out: 2 files without a row"
+    assert found.told == f"{told} (images/scan.10.png, images/scan.11.png)"
+
+
+def test_what_raysyn_wrote_beside_a_table_is_no_file_without_a_row(images: Path) -> None:
+    """A folder of runs, a release, and sheets of what lies there; a file that is only called like a sheet is named."""
+    path = table(images, *rows(by_path)[:11])
+    for name in ("internal/run.json", "release/samples.png", "internal/closest.png"):
+        (images / "runs/scans" / name).parent.mkdir(parents=True, exist_ok=True)
+        (images / "runs/scans" / name).write_text("{}")
+    (images / "handed on").mkdir()
+    for name in ("handed on/certificate.json", "handed on/samples.png", "look-labels.png", "look-images-2.png"):
+        (images / name).write_text("{}")
+    assert load(DataConfig(path=str(path))).told.endswith("left out: 1 file without a row (images/scan.11.png)")
+    (images / "look-left.png").write_text("x")
+    told = load(DataConfig(path=str(path))).told
+    assert told.endswith("left out: 2 files without a row (images/scan.11.png, look-left.png)")
 
 
 SPELLED = {

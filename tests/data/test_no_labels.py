@@ -113,7 +113,7 @@ def test_a_folder_of_images_alone_needs_no_class_folders(tmp_path: Path) -> None
     write(tmp_path / "set" / "about.csv", b"id,age\n0,9\n")
     found = load(DataConfig(path=str(tmp_path / "set"), labels=False, test_share=0.3))
     assert (len(found.train), len(found.test)) == (6, 3)
-    assert found.told.startswith("a folder of images; left out: 1 no image; 3 of its 9")
+    assert found.told.startswith("a folder of images; left out: 1 no image (about.csv); 3 of its 9")
     with pytest.raises(ValueError, match=r"has one folder, more/, beside about\.csv"):
         load(DataConfig(path=str(tmp_path / "set"), test_share=0.3))
 

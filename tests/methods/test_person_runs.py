@@ -32,7 +32,7 @@ from raysyn.methods.privimage import pipeline as privimage
 from raysyn.privacy import units
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
 from raysyn.privacy.queries import moments
-from raysyn.report.release import DOES_NOT_COVER, PERSONS, does_not_cover
+from raysyn.report.terms import PERSONS, terms
 from raysyn.report.verify import verify
 from raysyn.screen.console import Console
 
@@ -106,8 +106,8 @@ def test_the_certificate_promises_it_to_persons(runs: Runs) -> None:
     assert "any one person with all their images was among the private persons" in promise["statement"]
     facts = promise["public_facts"]
     assert facts["private_persons"] == runs.first.n and "private_images" not in facts
-    assert promise["does_not_cover"] == does_not_cover(ADD_REMOVE_PERSON)
-    assert len(promise["does_not_cover"]) == len(DOES_NOT_COVER) and set(PERSONS) < set(promise["does_not_cover"])
+    assert promise["does_not_cover"] == terms(promise)["does_not_cover"]
+    assert promise["adjacency"] == ADD_REMOVE_PERSON and set(PERSONS) < set(promise["does_not_cover"])
     assert not any(line.startswith("several images of one person") for line in promise["does_not_cover"])
     assert "private persons at" in promise["what_an_attacker_can_do"]["sentence"]
 

@@ -408,6 +408,45 @@ def test_who_names_no_account_is_told_of_the_one_that_earlier_runs_named(place: 
     assert note.read_text().splitlines()[-2:] == [str(named), str(place.root / "third")]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("scans.csv", "scans"), ("scans", "scans.csv"), ("scans/scans.csv", "scans"), ("scans", "scans/scans.csv"),
+     ("scans", "scans/train/scans.csv"), ("scans.csv", "others.npz")],
+)  # fmt: skip
+@pytest.mark.parametrize("named", [False, True])
+def test_a_new_account_near_another_one_is_told_of_it(place: Place, first: str, second: str, named: bool) -> None:
+    (place.root / "scans/train").mkdir()
+    text, flags = io.StringIO(), {"account": str(place.root / "elsewhere/first")} if named else {}
+    (place.root / "elsewhere").mkdir()
+
+    def made(out: str, source: str, **flags: Any) -> None:
+        data = {"data": DataConfig(name=None, path=str(place.root / source))}
+        text.truncate(text.seek(0))
+        place.made(out, text=text, config=data, **flags)
+
+    def said() -> str:
+        return " ".join(text.getvalue().split())
+
+    made("a", first, **flags)
+    assert "begins a new account" not in said()
+    there = (place.root / "elsewhere/first" if named else beside(str(place.root / first)).path).resolve()
+    with pytest.raises(ValueError, match=rf"has no account: .* does not exist; name {there}, if that is of the same"):
+        accounts.told(str(place.root / second))
+    new = beside(str(place.root / second))
+    for out, more in (("b", {"dry_run": True}), ("b", {"account": str(place.root / "elsewhere/new")}), ("c", {})):
+        if out == "c":
+            account_elsewhere.note_of(new).unlink()
+        with pytest.raises(SystemExit) if more.get("dry_run") else nullcontext():
+            made(out, second, **more)
+        begun = more.get("account", new)
+        assert f"begins a new account, {begun}, in which no earlier run counts: if {there} is of the same" in said()
+        assert f"as by --budget.account {there}" in said()
+    # Once it is there, or where the other one is named, there is nothing to tell.
+    made("d", second)
+    made("e", second, account=str(there))
+    assert "begins a new account" not in said()
+
+
 def test_a_note_of_accounts_is_never_followed_and_says_nothing_but_places(place: Place) -> None:
     note = place.root / "scans.accounts-elsewhere.txt"
     lines = [
@@ -709,7 +748,7 @@ def test_the_account_holds_what_the_certificate_lists_as_uncharged(name: str) ->
     for config in entry.presets().values():
         config = replace(config, chosen_among="9 runs", tuned_on="digits", release=replace(config.release))
         looks, listed = method.looks(config), method.uncharged(config)
-        assert choices.tuned("digits") in looks and choices.chosen("9 runs") in listed
+        assert set(choices.tuned("digits")) <= set(looks) and choices.chosen("9 runs") in listed
         assert set(listed) - set(looks) == {choices.chosen("9 runs")}
         if method.uncharged in (
             ends.uncharged,
@@ -756,7 +795,7 @@ def test_somebody_elses_settings_are_told_whatever_they_are(judges: Any, experim
     plain = Method(name="m", prepare=lambda _: Prepared(dataset=dataset()), run=lambda _: None)
     looks = plain.looks(base(eval=judges, experiment=experiment, **said))
     assert looks.count("experiments with further models") == asks
-    assert looks.count(choices.tuned("digits")) == 1 and choices.chosen("9 runs") not in looks
+    assert looks.count(*choices.tuned("digits")) == 1 and choices.chosen("9 runs") not in looks
     assert (unpaid_looks.ALWAYS_LOOKS in looks) == bool(getattr(judges, "classifiers", ()))
 
 

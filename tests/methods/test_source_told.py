@@ -87,15 +87,27 @@ def test_copies_are_warned_of_with_what_they_cost(plan: Plan | None) -> None:
 @pytest.mark.parametrize(
     ("whose", "times"), [(range(5), 3), ([7, 7, 7, 8, 9], 1), ([7, 7, 8, 9, 9], 2), ([1, 1, 1, 1, 1], 1), (None, 3)]
 )
-def test_copies_of_one_persons_images_change_nothing(whose: list[int] | None, times: int) -> None:
+def test_copies_of_one_persons_images_change_nothing(
+    whose: list[int] | None, times: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The first three are of one picture."""
     persons_N = None if whose is None else np.unique(list(whose), return_inverse=True)[1]
     images = Images(PIXELS[[0, 0, 0, 1, 2]], np.zeros(5, np.int64), ("one",), persons_N)
     found = Dataset("set", images, images.select(slice(0)), None)
     assert (found.copies.among, found.copies.most, found.copies.units) == (2, 3, times)
-    (said,) = of_copies(found, PLAN)
-    assert (f" with {times}. " in said) == (times > 1)
+    say_source(Console(), found, PLAN)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 of the 5 private images are exact copies of others; one is there 3 times." in said
+    assert (f" with {times}. " in said) == (times > 1) == ("WARNING: 2 of the 5" in said)
     assert ("one person with all images" in said) == (whose is not None and times > 1)
+    assert ("whom the promise covers with all images: they weaken nothing." in said) == (times == 1)
+    # Without a promise nothing covers them.
+    (alone,) = of_copies(found, None)
+    assert alone.endswith("one is there 3 times.")
+
+
+def test_one_copy_is_one() -> None:
+    assert of_copies(dataset([0, 0, 1], [2]), None) == ["1 of the 3 private images is an exact copy of another one."]
 
 
 @pytest.mark.parametrize("own", [True, False])

@@ -89,7 +89,7 @@ def test_the_command_prints_a_table_and_sentences(source: Path, capsys: pytest.C
     assert main(["account", str(source), "--delta", "1e-5"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     for said in (
-        "partly paid", "│ reserved │ 50 % in aaaaaaaa", "│ none │", "1,497 images",
+        "partly paid", "│ reserved │ 50 % in aaaaaaaa", "│ none │", "to one of 1,497 images",
         "/runs/bbbbbbbbbbbbbbbb, chosen among 12 runs of a leaderboard; not paid for: accuracy on real images",
         "/runs/cccccccccccccccc; not paid for: one look, with a comma; another",
         "Together, of 2 runs for one image, by PRV:", "1 run of them was chosen by looking at others",

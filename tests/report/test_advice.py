@@ -43,6 +43,14 @@ def test_more_budget_images_and_fewer_classes_where_noise_is_what_is_missing() -
     (budget, *_) = advice(content(n=2000))
     assert "is 200. Where that was 100 to 300" in budget.why and "+1 to +20 points, +7 in the middle" in budget.why
     assert "0 to 50" in advice(content(n=100))[0].why
+    # Persons are called so, and what was measured stays of images.
+    persons = content(n=9000)
+    persons["dataset"]["n_persons"] = 2000
+    (more, *_) = advice(persons)
+    assert more.what == "More ε or more persons"
+    assert more.why.startswith(
+        "ε times persons per class is 200. Where ε times images per class, of a person each, was"
+    )
     # Two classes are the fewest.
     two = content(n=200)
     two["dataset"]["classes"] = ["a", "b"]

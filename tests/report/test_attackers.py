@@ -11,7 +11,7 @@ from report_stand_in import privacy, report
 
 from raysyn.attacks.found import ANSWERS, RELEASED, WEIGHTS, found
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
-from raysyn.report.attackers import NONE, TITLE, of_report, section
+from raysyn.report.attackers import NONE, TITLE, guessing, of_report, section
 from raysyn.report.refuted import refuted
 from raysyn.report.report import no_dp_section
 from raysyn.report.run_page import render
@@ -101,6 +101,18 @@ def test_an_attack_without_scores_and_one_of_two_scores_are_rows_too() -> None:
     assert row["Shown ε, at least"] == f"1.26 (δ {rounded_down(DELTA)})" and row["Members / others"] == "512 / - images"
     one, row = told(record(0.0, count=1) | {"roc": None})
     assert row["Shown ε, at least"] == "-" == row["Advantage, points"]
+
+
+def test_an_advantage_that_is_none_is_called_so() -> None:
+    for figures, said in (((0.2, 0.1, 0.3), ""), ((0.1, -0.1, 0.3), "which may be guessing"),
+                          ((0.0, -0.2, 0.2), "no better than guessing"),
+                          ((-0.19, -0.3, -0.1), "no better than guessing")):  # fmt: skip
+        ahead = dict(zip(("value", "low", "high"), figures, strict=True))
+        one, row = told(record(1.0) | {"advantage": ahead})
+        shown = row["Advantage, points"]
+        assert shown == f"{100 * figures[0]:.2f} ({100 * figures[1]:.2f} to {100 * figures[2]:.2f}) {said}".rstrip()
+        assert guessing(ahead) == (f", {said}" if said else "") and "so is what is below it" in one.text
+    assert guessing({"value": None}) == ""
 
 
 def test_two_attacks_of_one_name_are_two_curves() -> None:

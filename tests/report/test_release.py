@@ -8,6 +8,7 @@ import importlib
 import inspect
 import io
 import json
+import re
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -25,10 +26,11 @@ from raysyn.methods import catalogue, common, ends
 from raysyn.methods.declared import declared
 from raysyn.methods.leaderboard.together import in_row, together
 from raysyn.metrics.yardsticks import BEST_IS_UNCHARGED, best_uncharged, summary
-from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
+from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import choices, report
-from raysyn.report.release import COVERS, DOES_NOT_COVER, certificate, declare, pages_of, write_release
+from raysyn.report.release import certificate, declare, pages_of, write_release
+from raysyn.report.terms import terms
 from raysyn.runs import may_leave
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.storage import Store, read_bytes, under, write_bytes
@@ -124,8 +126,49 @@ def test_a_file_that_is_not_listed_does_not_leave(name: str, tmp_path: Path) -> 
             write_release(there, digits(20), signed(), name="x", more={"student.pt": b"?"})
 
 
+def every_term() -> list[str]:
+    """Of a run of each kind, with all that a certificate may say."""
+    rows = [{"mechanism": "DP-SGD"}, {"mechanism": "noisy class means"}]
+    signed = {"ledger": rows, "adjacency": ADD_REMOVE, "public_images": [{}], "public_networks": [{}]}
+    kinds = (signed, signed | {"ledger": rows[1:]}, signed | {"public_images": []}, signed | {"public_networks": []})
+    return [line for kind in kinds for lines in terms(kind).values() for line in lines]
+
+
+def test_what_a_certificate_lists_follows_what_the_run_did() -> None:
+    """Nothing is said of DP-SGD where nothing was trained by it, nor of public images where there were none, and what
+    a promise has always left out stays left out."""
+    means = {"ledger": [{"mechanism": "noisy class means"}] * 2, "adjacency": ADD_REMOVE}
+    told = terms(means | {"public_images": [], "public_networks": []})
+    assert told["covers"][1] == "every answer in the ledger (noisy class means), should it be handed on"
+    assert not re.search("DP-SGD|trained|public images", json.dumps(told)) and len(told["does_not_cover"]) == 9
+    more = terms({**means, "ledger": [{"mechanism": "DP-SGD"}], "public_images": [{}], "public_networks": []})
+    assert "(the network trained by DP-SGD)" in more["covers"][1] and "losses of DP-SGD" in json.dumps(more)
+    assert len(more["does_not_cover"]) == 10
+    # Plain words: no field of a JSON file, no flag.
+    assert not re.search(r"--|_", json.dumps([*every_term(), *terms(means | {
+        "adjacency": ADD_REMOVE_PERSON, "public_images": [], "public_networks": []})["does_not_cover"]]))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "lines"),
+    [
+        ("KMNIST", ["{preset}KMNIST"]),
+        ("KMNIST; my scans, twice; and more", ["{preset}KMNIST", "{words}my scans, twice; and more"]),
+        ("KMNIST; fashion_mnist{table}", ["{preset}KMNIST", "{picked}fashion_mnist{table}"]),
+        ("KMNIST; mine; digits{table}", ["{preset}KMNIST", "{words}mine", "{picked}digits{table}"]),
+    ],
+)
+def test_what_a_user_says_of_settings_is_a_line_of_its_own(where: str, lines: list[str]) -> None:
+    said = {"preset": choices.TUNED, "words": "of its settings, in the words of whoever made the run: ",
+            "picked": "the method was picked by results: ", "table": choices.BY_TABLE}  # fmt: skip
+    now = choices.tuned(where.format(**said))
+    assert now == [line.format(**said) for line in lines]
+    # What an earlier raysyn joined is not said twice.
+    assert choices.added_up([f"{choices.TUNED}{where.format(**said)}"], now) == now
+
+
 def test_each_sentence_has_a_check_and_each_check_that_is_named_exists() -> None:
-    for sentence in (*COVERS, *DOES_NOT_COVER, *(one for method in METHODS for one in spoken_by(method))):
+    for sentence in (*every_term(), *(one for method in METHODS for one in spoken_by(method))):
         checks_of(sentence)
     for known, checks in CHECKS.items():
         assert checks, known
@@ -209,7 +252,7 @@ def test_what_a_run_was_chosen_among_is_no_part_of_what_it_is(tmp_path: Path) ->
 
     assert "leaderboard" not in " ".join(opened())
     assert choices.chosen("12 runs of a leaderboard") in opened(chosen_among="12 runs of a leaderboard")
-    assert choices.tuned("digits; mnist") in opened(tuned_on="digits; mnist")
+    assert set(choices.tuned("digits; mnist")) < set(opened(tuned_on="digits; mnist"))
     with pytest.raises(ValueError, match="holds a run with seed = 0, this one has seed = 5"):
         opened(seed=5)
 

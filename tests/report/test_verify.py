@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -31,13 +32,12 @@ from raysyn.report import pictures as sheets
 from raysyn.report import verify as verifying
 from raysyn.report.card import CARD
 from raysyn.report.disclosure import DISCLOSURE
-from raysyn.report.earlier import earlier
+from raysyn.report.earlier import earlier, earlier_terms, later
 from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, told
 from raysyn.report.pictures import png_bytes
 from raysyn.report.release import (
     ALWAYS,
     certificate,
-    does_not_cover,
     packed,
     pages_of,
     parquet_bytes,
@@ -45,6 +45,7 @@ from raysyn.report.release import (
     write_release,
 )
 from raysyn.report.report import dp_section, no_dp_section
+from raysyn.report.terms import terms
 from raysyn.report.verify import main, verify
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.may_leave import network_text
@@ -72,11 +73,11 @@ def release_of(
         for stage, cost in stages.items():
             ledger.pay(stage, Release(None, cost))
         privacy = dp_section(plan, ledger, account=account) if private else no_dp_section()
-        terms = certificate(
+        told = certificate(
             privacy, method="m", name="s", n=5_000, shape=(8, 8, 1), class_names=list("0123456789"), persons=persons
         )
         more = ({} if private else STUDENT) if more is None else more
-        write_release(folder, digits(20), terms, name="synthetic s", more=more)
+        write_release(folder, digits(20), told, name="synthetic s", more=more)
     return out / "release"
 
 
@@ -193,7 +194,7 @@ def count_more(signed: dict[str, Any]) -> None:
 
 
 def cover_the_terms_of_images(signed: dict[str, Any]) -> None:
-    signed["does_not_cover"] = does_not_cover(ADD_REMOVE)
+    signed["does_not_cover"] = terms(signed | {"adjacency": ADD_REMOVE})["does_not_cover"]
 
 
 @pytest.mark.parametrize(
@@ -466,7 +467,7 @@ def tell_more_of_the_account(signed: dict[str, Any]) -> None:
         (spend_more, {"epsilon", "figures", "attacks", "meaning"}),
         (less_noise, {"epsilon", "figures", "attacks", "meaning"}),
         (mix, {"adjacency", "epsilon", "figures", "attacks", "meaning"}),
-        (pay_nothing, {"epsilon", "figures", "attacks", "meaning"}),
+        (pay_nothing, {"epsilon", "figures", "attacks", "meaning", "terms"}),
         (flatter_rdp, {"figures"}),
         (flatter_a_stage, {"figures"}),
         (price_by_magic, {"figures"}),
@@ -878,7 +879,7 @@ def test_releases_that_are_there_already_pass_with_the_words_they_have(
     status, rows, last = checked(release, capsys)
     assert status == 0, last
     before = "byte by byte; as an earlier raysyn wrote it: "
-    assert rows["pages"][1].endswith(f"{before}certificate.html")
+    assert rows["pages"][1].endswith(f"{before}{'disclosure.json and ' if private else ''}certificate.html")
     assert rows["card"][1].endswith("byte by byte" if private else f"{before}README.md")
     sign(release, {"README.md": then["README.md"].replace("synthetic images", "images").encode()})
     assert checked(release, capsys)[0] == 1
@@ -914,6 +915,29 @@ def test_what_a_ledger_does_not_hold_is_not_said_of_its_mechanisms(
 
 def sampling(foreign: Sequence[str], sampled: bool) -> str:
     return ", with Poisson sampling" if sampled and len(foreign) == len(STAGES) else ""
+
+
+@pytest.mark.parametrize("persons", [None, 700])
+def test_releases_with_the_terms_and_pages_that_were_written_last_pass(
+    persons: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = release_of(tmp_path, persons=persons)
+    path = release / "certificate.json"
+    signed = json.loads(path.read_text())
+    path.write_text(json.dumps(signed | earlier_terms(signed["adjacency"])))
+    pages = pages_of(json.loads(path.read_text()))
+    assert signed["account"]["sentence"] in pages["certificate.html"].decode()
+    then = {name: later(name, text.decode()).encode() for name, text in pages.items()}
+    assert b"--on.storage, in the account" in then["disclosure.json"]
+    assert not re.search("run alone|that the machines share|may come from", then["certificate.html"].decode())
+    sign(release, then)
+    status, rows, last = checked(release, capsys)
+    assert status == 0, last
+    assert rows["terms"][1] == "are what an earlier raysyn certified"
+    assert rows["pages"][1].endswith("as an earlier raysyn wrote it: disclosure.json and certificate.html")
+    # Terms of both at once are nobody's.
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"covers": signed["covers"]}))
+    assert checked(release, capsys)[1]["terms"][0] == "FAILS"
 
 
 def test_what_was_said_of_one_class_and_one_image_is_known() -> None:

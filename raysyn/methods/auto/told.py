@@ -110,8 +110,8 @@ def expected(picked: Candidate, case: Case) -> list[str]:
         left = [max(0.0, cell.real - cell.accuracy) for cell in picked.near]
         gap = _range(left).removesuffix(" %")
         told.append(
-            f"It is the floor. Real images themselves were {gap} points above it: about all that a better method could "
-            "gain from these images alone."
+            f"It is the floor, the simplest method, beside which all others are measured. Real images themselves were "
+            f"{gap} points above it: about all that a better method could gain from these images alone."
         )
     # Each set beside its own largest class.
     if low <= 1 / classes + CLOSE or any(cell.accuracy <= cell.largest_class + CLOSE for cell in picked.near):
