@@ -62,7 +62,7 @@ WORDS = {
         ("json`: the same under the headings", "json`: the promise under the headings of NIST SP 800-226 and"),
     ),
 }  # fmt: skip
-OTHERS = re.compile(rf"; others {BY_ITS_CODE} \([^()]*\)")
+OF_OTHER_CODE = re.compile(rf"; others {BY_ITS_CODE} \([^()]*\)")
 OF_ITS_CODE = re.compile(rf"{BY_ITS_CODE[0].upper()}{BY_ITS_CODE[1:]}({SAMPLED})? \([^()]*\)")
 """What is said of mechanisms that are not raysyn's."""
 THOUSANDS = re.compile(r"\b(\d{1,3}),(\d{3}) classes")
@@ -71,7 +71,12 @@ OF_ONE_CLASS = re.compile(r'("data_domain": "images of \d+ x \d+ x \d+)"')
 
 def later(name: str, text: str) -> str:
     """The `text` of a file as it was last."""
-    return _plain(ACCOUNT.sub("", text)) if name in (PAGE, DISCLOSURE) else text
+    if name not in (PAGE, DISCLOSURE):
+        return text
+    adapted = ADAPTED.replace("'", "&#39;") if name == PAGE else ADAPTED
+    whole = f"{adapted[0].upper()}{adapted[1:]}"
+    text = OF_OTHER_CODE.sub("", _plain(ACCOUNT.sub("", text)))
+    return OF_ITS_CODE.sub(lambda at: f"Poisson sampling, {adapted}" if at[1] else whole, text)
 
 
 def earlier(name: str, text: str) -> str:
@@ -79,10 +84,6 @@ def earlier(name: str, text: str) -> str:
     text = later(name, text)
     for now, before in WORDS.get(name, ()):
         text = text.replace(now, before)
-    adapted = ADAPTED.replace("'", "&#39;") if name == PAGE else ADAPTED
-    whole = f"{adapted[0].upper()}{adapted[1:]}"
-    text = OTHERS.sub("", text)
-    text = OF_ITS_CODE.sub(lambda at: f"Poisson sampling, {adapted}" if at[1] else whole, text)
     text = THOUSANDS.sub(r"\1\2 classes", text)
     return OF_ONE_CLASS.sub(r'\1 with a class each"', text) if name == DISCLOSURE else text
 
