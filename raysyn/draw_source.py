@@ -241,6 +241,6 @@ def _refuse_another_certificate(run: str, about: Mapping[str, Any], signed: Mapp
             # What is missing is told by the check of the release.
             with suppress(FileNotFoundError):
                 (release / name).write_bytes(read_bytes(run, f"release/{name}"))
-        failed = [f"{check.name}: {check.found}" for check in verify(release, False) if not check.holds]
+        failed = [f"{check.name}: {check.found}" for check in verify(release, False, check_network) if not check.holds]
     if failed:
         raise ValueError(f"run is {run}, whose certificate does not hold ({'; '.join(failed)}): nothing is drawn by it")

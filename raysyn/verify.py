@@ -12,30 +12,33 @@ from raysyn.report import verify
 from raysyn.runs.versions import version
 
 
-def check_network(about: Mapping[str, Any], signed: Mapping[str, Any], tensors: Collection[str]) -> None:
-    """ValueError for a network.json, or names of tensors beside it, that no run of its method writes; one of another
-    version, or of a method that is not installed here, may say what any may."""
+def check_network(about: Mapping[str, Any], signed: Mapping[str, Any], tensors: Collection[str]) -> tuple[str, ...]:
+    """The stages whose tensors are made of paid answers alone, so that no ledger has them; ValueError for a
+    network.json, or names of tensors beside it, that no run of its method writes. One of another version, or of a
+    method that is not installed here, may say what any may."""
     # Imported where it is used, not above: most releases have no network.
     from raysyn.methods import network
     from raysyn.screen.flags import restored
 
-    if about["raysyn"] != version():
-        return
     try:
         entry = catalogue.find(about["method"])
-    except ValueError:
-        return
-    if about["preset"] not in entry.presets():
+        presets, known = entry.presets(), getattr(entry.method(), "network", None)
+    except ValueError:  # also of a package whose presets are faulty by now
+        return ()
+    made: tuple[str, ...] = known.made if known is not None else ()
+    if about["raysyn"] != version():
+        return made
+    if about["preset"] not in presets:
         raise ValueError(f"network.json says the preset {about['preset']}, which {entry.name} does not have")
     try:
-        config = restored(entry.presets()[about["preset"]], about["settings"])
-        known = getattr(entry.method(), "network", None)
+        config = restored(presets[about["preset"]], about["settings"])
         network.check_read(known, about, config, entry.name)
         config.classes.of(tuple(signed["public_facts"]["classes"]))
         assert known is not None, "`check_read` refuses it"
         network.check_held(known, config, signed, tensors)
     except verify.DAMAGE as error:
         raise ValueError(f"network.json is of no run of {entry.name} ({error})") from error
+    return made
 
 
 def check(release: str) -> list[verify.Check]:

@@ -71,6 +71,34 @@ def finished(small_chunks: None, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return place / "run"
 
 
+SHORT: dict[str, dict[str, Any]] = {
+    "noisy_means": {},
+    "dp_merf": {"features": {"count": 64}, "training": {"iterations": 3, "batch_size": 20}},
+    "p3gm": {
+        "pca": {"label_weight": 2.0}, "network": {"latent": 4, "components": 3},
+        "finetune": {"batch_size": 32, "epochs": 1},
+    },
+    "pigan": {"gan": {"epochs": 2, "batch_size": 32}, "penalty": {"delay_epochs": 1}, "experiment": {"lambdas": ()},
+        "monte_carlo": {"components": 5}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", SHORT)
+def test_a_network_that_was_handed_on_holds_and_draws_as_its_run_does(method: str, tmp_path: Path) -> None:
+    """Whatever its method: of DP-MERF it is made of what was paid for, and no row of the ledger."""
+    run, further = tmp_path / "run", {"seed": 5, "synthetic": 20, "on": {"address": "here"}, "quiet": True}
+    raysyn.run(
+        method, data={"limit": 200}, out=str(run), synthetic=40, release={"network": True}, quiet=True,
+        on={"address": "here"}, eval={"classifiers": (), "feature_epochs": 0}, **SHORT[method],
+    )  # fmt: skip
+    failed = [check for check in verify(run / "release", fits=check_network) if not check.holds]
+    assert failed == [] and (run / "release/network.safetensors").is_file()
+    for source, out in ((run, "of_run"), (run / "release", "of_release")):
+        raysyn.draw(str(source), out=str(tmp_path / out), **further)
+    pixels = [images_of(tmp_path / out).images_NHWC for out in ("of_run", "of_release")]
+    assert len(pixels[0]) == 20 and np.array_equal(*pixels)
+
+
 def test_the_configuration_of_a_finished_run_is_read_to_be_attacked(finished: Path) -> None:
     """From its folder alone, with the network that it trained."""
     run = audit_source.read(str(finished))

@@ -120,7 +120,7 @@ def _check(done: Sequence[str], **images: Images | None) -> None:
                 f"finish was given {name} of type {type(one).__name__}: give raysyn.data.images.Images; nothing is "
                 "released yet, and what was paid is spent"
             )
-    if isinstance(done, str) or not all(isinstance(one, str) for one in done):
+    if isinstance(done, str) or not isinstance(done, Sequence) or not all(isinstance(one, str) for one in done):
         raise WrongArgument(
             f"finish was given done={done!r}: give a list of sentences; nothing is released yet, and what was paid is "
             "spent"

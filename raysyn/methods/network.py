@@ -19,6 +19,7 @@ from raysyn.privacy.queries.counts import COUNTS
 from raysyn.runs import may_leave
 from raysyn.runs.versions import version
 from raysyn.screen.ended import Ended
+from raysyn.screen.words import in_a_line
 
 WEIGHTS, ABOUT = may_leave.NETWORK_WEIGHTS, may_leave.NETWORK_ABOUT
 FORM = may_leave.NETWORK_FORM
@@ -87,9 +88,12 @@ def check(network: Network | None, config: Any, method: str) -> None:
 
 
 def held_to(config: Any, settings: Collection[str]) -> Any:
-    """`config`, which raises Unnamed where it is asked for another field than `settings`: a release does not hold that,
-    and a default in its place would draw other images without a word."""
+    """`config` of another package's method, which raises Unnamed where it is asked for another field than `settings`: a
+    release does not hold that, and a default in its place would draw other images without a word. raysyn's own comes
+    back as it is: some of its methods ask for more on the way, of which nothing shows in what is drawn."""
     kind: Any = type(config)
+    if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return config
     others = {field.name for field in fields(config)} - set(settings)
 
     def asked(self: Any, name: str) -> Any:
@@ -114,10 +118,11 @@ def check_drawn(
     none = Images(np.zeros((0, *like.shape), np.uint8), np.zeros(0, np.int64), like.class_names)
     try:
         drawing(held_to(config, network.settings), none, like.units, read(files[WEIGHTS], files[ABOUT])[1])
-    except (Unnamed, LookupError) as error:
-        why = str(error) if isinstance(error, Unnamed) else f"`drawing` finds no {error} among Network.parts: give it"
+    except Exception as error:  # of anybody's code
+        why = f"`drawing` cannot do with Network.parts ({in_a_line(error)}): mend them"
+        why = str(error) if isinstance(error, Unnamed) else why
         raise Unnamed(
-            f"release.network is True, but {why} in the next run; --no-release.network releases this one's images"
+            f"release.network is True, but {why} in the next run; --release.no-network releases this one's images"
         ) from error
 
 

@@ -22,7 +22,7 @@ class Section:
     words: Sequence[int] = (0,)
     """The columns that are no figures."""
     picture: str | None = None
-    """A data URI (see `figures`), or a file beside the page."""
+    """A data URI (see `figures`); of raysyn's own methods also a file beside the page."""
     alt: str = ""
     strips: Sequence[tuple[str, str]] = ()
     """Rows of one picture each: what is said of it, and its data URI."""

@@ -10,8 +10,9 @@ from raysyn.report.verify_contents import Check, at_most, parsed
 from raysyn.runs import may_leave
 from raysyn.runs.may_leave import NETWORK_ABOUT, NETWORK_WEIGHTS
 
-NetworkFits = Callable[[Mapping[str, Any], Mapping[str, Any], Collection[str]], None]
-"""fits(what network.json says, the certificate, names of tensors): ValueError where no run of its method says so."""
+NetworkFits = Callable[[Mapping[str, Any], Mapping[str, Any], Collection[str]], tuple[str, ...]]
+"""fits(what network.json says, the certificate, names of tensors): ValueError where no run of its method says so; else
+the stages of tensors that no ledger has a row of, being made of paid answers."""
 
 
 def network(release: Path, signed: Mapping[str, Any], fits: NetworkFits | None) -> Check:
@@ -48,10 +49,9 @@ def _network(release: Path, signed: Mapping[str, Any], fits: NetworkFits | None 
             return f"{NETWORK_ABOUT} says another {name} than the certificate: {about[name]}"
     if text != may_leave.network_text(about):
         return f"{NETWORK_ABOUT} is not written as raysyn writes it"
-    if fits is not None:
-        fits(about, signed, tensors)
+    made_of_paid = () if fits is None else fits(about, signed, tensors)
     if metadata:
         return f"{NETWORK_WEIGHTS} says something beside its tensors: {', '.join(metadata)}"
-    paid = {row["stage"] for row in signed.get("ledger", [])}
+    paid = {*made_of_paid, *(row["stage"] for row in signed.get("ledger", []))}
     more = [name for name in tensors if signed["guarantee"] != "none" and name.partition("/")[0] not in paid]
     return f"{NETWORK_WEIGHTS} holds {at_most(more)}, for which the ledger has no row" if more else ""

@@ -93,13 +93,15 @@ def measured(reports: Sequence[Mapping[str, Any]]) -> Row:
 def other_features(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence where the runs' networks, by whose features the Fréchet distance is, were taught otherwise."""
     alike: dict[str, list[str]] = {}
+    seen: dict[str, set[str]] = {}
     for unit, report in zip(units, reports, strict=True):
         if distances(report)[STAND_IN] is not None:
             told = report["config"].get("eval", {})
             names = [name for name in ("feature_epochs", "images") if told.get(name) is not None]
             taught = ", ".join(f"--eval.{name.replace('_', '-')} {told[name]}" for name in names)
             alike.setdefault(taught, []).append(unit.method)
-    if len(alike) < 2:
+            seen.setdefault(str(report["dataset"]["name"]), set()).add(taught)
+    if all(len(taught) < 2 for taught in seen.values()):  # those of different images are not compared anyway
         return []
     each = "; ".join(f"{', '.join(dict.fromkeys(methods))} ({taught})" for taught, methods in alike.items())
     return [f"Fréchet distances are by features of differently taught networks: compare within each of {each}."]
