@@ -155,8 +155,12 @@ class Config(Declared, Snapshots):
             f"central.{name}": "belongs to --central.kind gaussian or evolution of dp_feta"
             for name in ("share", "draws")
         }
-        more = {"snapshots": "belongs to diffusion models that DP-SGD fine-tunes"}
-        return found if self.shows_training() else found | more
+        if not self.shows_training():
+            found["snapshots"] = "belongs to diffusion models that DP-SGD fine-tunes"
+        if not self.private:
+            both = ("learning_rate_warmup", "learning_rate_decay")
+            found |= {f"finetune.{name}": "belongs to DP-SGD, which --no-private does without" for name in both}
+        return found
 
     def _check_comparisons(self) -> None:
         if self.generator == "gan" and (self.sampler_fid is not None or self.experiment.widths):

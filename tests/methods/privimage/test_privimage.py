@@ -35,6 +35,7 @@ from raysyn.data import images as data
 from raysyn.data.images import Images
 from raysyn.data.public import Public, in_both, load_public
 from raysyn.data.streams import PublicConfig
+from raysyn.methods import catalogue
 from raysyn.methods.machines import On
 from raysyn.methods.misfits import wide_clip
 from raysyn.methods.privimage import pipeline as privimage
@@ -58,6 +59,7 @@ from raysyn.privacy.queries.semantic import SemanticConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.trial import SGDSpeed
 from raysyn.runs.storage import load_saved
+from raysyn.screen import cli
 from raysyn.train import gan, semantic
 from raysyn.train.loop import LoopConfig
 from raysyn.train.samplers import SamplerConfig
@@ -303,6 +305,16 @@ def test_baselines_and_combinations(
     assert report["method"] == name and report["privacy"]["epsilon"] <= 8
     if stages is not None:
         assert [entry["stage"] for entry in report["privacy"]["ledger"]] == stages
+
+
+@pytest.mark.parametrize("flag", ["learning-rate-warmup", "learning-rate-decay"])
+def test_without_privacy_the_rate_is_constant_and_flags_about_that_are_refused(flag: str) -> None:
+    entry = catalogue.find("privimage")
+    presets, machines = entry.presets(), entry.machines()
+    words = ["quick", f"--finetune.{flag}", "0.2"]
+    assert cli.read(presets, words, machines=machines, prog="privimage")
+    with pytest.raises(ValueError, match=f"finetune.{flag} belongs to DP-SGD, which --no-private does without"):
+        cli.read(presets, [*words, "--no-private"], machines=machines, prog="privimage")
 
 
 @pytest.mark.parametrize(("generator", "method"), [("diffusion", "privimage"), ("gan", "privimage_gan")])
