@@ -155,7 +155,10 @@ _QUICK = replace(
     # 299 test images, intervals of about 3.5 points to either side.
     augment=AugmentConfig(),
     warmup=LoopConfig(iterations=250, learning_rate=2e-3),
-    finetune=SGDConfig(batch_size=256, epochs=20, noise_multiplicity=1, learning_rate=2e-3, ema=0.97),
+    finetune=SGDConfig(
+        batch_size=128, epochs=10, noise_multiplicity=1, learning_rate=5e-3, learning_rate_warmup=0.1,
+        learning_rate_decay=0.5, ema=0.97,
+    ),
     synthetic=2_000,
     eval=QUICK,
     tuned_on="digits",
