@@ -56,7 +56,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     book = book_at(source) if itself else beside(source)
     account = book.read()
     if account is None:
-        raise ValueError(f"{source} has no account: {book} does not exist; name {_instead(book, itself)}")
+        raise ValueError(f"{source} has no account: {book} does not exist; name {_instead(book, source, itself)}")
     deltas = [one.delta for one in account.runs.values() if one.delta is not None]
     total = account.total
     if delta is None:
@@ -76,12 +76,12 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _instead(book: Book, itself: bool) -> str:
+def _instead(book: Book, source: str, itself: bool) -> str:
     """What to name where there is no account."""
     if isinstance(book, FileBook) and not itself:
         if others := account_elsewhere.noted(book):
             return f"{account_elsewhere.told(others)}, where its runs are entered"
-        if others := near(book):
+        if others := near(book, source):
             return f"{account_elsewhere.told(others)}, if that is of the same people, or the source of the runs"
     return "the source of the runs, or the file that --budget.account named"
 
