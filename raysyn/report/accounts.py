@@ -11,6 +11,7 @@ from raysyn.privacy.account import Account, Run
 from raysyn.privacy.admission import NOTHING, room
 from raysyn.privacy.cost import UNITS, Cost, unit_of
 from raysyn.privacy.many import composed
+from raysyn.report import choices
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
 from raysyn.runs import account_elsewhere
@@ -111,7 +112,7 @@ def _row(account: Account, one: Run, delta: float | None, so_far: Sequence[Cost]
         "reserved": [stage for stage in planned if stage not in paid],
         "in_earlier_runs": {run: share and share.share for run, share in found.items()},
         "sampled": {run: share.of for run, share in found.items() if share is not None and not share.exact},
-        "chosen_among": one.chosen_among, "looks": list(one.looks),
+        "chosen_among": one.chosen_among, "looks": choices.added_up(one.looks),
     }  # fmt: skip
 
 

@@ -849,6 +849,18 @@ def test_somebody_elses_settings_are_told_whatever_they_are(judges: Any, experim
     assert (unpaid_looks.ALWAYS_LOOKS in looks) == bool(getattr(judges, "classifiers", ()))
 
 
+def test_what_an_earlier_version_joined_is_not_told_twice(place: Place) -> None:
+    def told(*said: str) -> list[str]:
+        place.made("a")
+        for one in said:
+            account.enter_look(place.book, str(place.root / "a"), one)
+        (row,) = accounts.told(str(place.source))["runs"]
+        return [str(one) for one in row["looks"]]
+
+    joined, now = f"{choices.TUNED}digits; my scans", choices.tuned("digits; my scans")
+    assert told(joined) == [joined] and told(*now) == now
+
+
 def test_somebody_elses_method_with_its_own_judges_begins(place: Place) -> None:
     assert (place.made("a", kind=OwnConfig) or {})["runs"] == 1
 
