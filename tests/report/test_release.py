@@ -144,6 +144,9 @@ def test_what_a_certificate_lists_follows_what_the_run_did() -> None:
     more = terms({**means, "ledger": [{"mechanism": "DP-SGD"}], "public_images": [{}], "public_networks": []})
     assert "(the network trained by DP-SGD)" in more["covers"][1] and "losses of DP-SGD" in json.dumps(more)
     assert len(more["does_not_cover"]) == 10
+    twice = terms({**means, "ledger": [{"mechanism": "DP-SGD"}, {"mechanism": "DP-SGD of persons"}],
+                   "public_images": [], "public_networks": []})  # fmt: skip
+    assert twice["covers"][1] == more["covers"][1]
     # Plain words: no field of a JSON file, no flag.
     assert not re.search(r"--|_", json.dumps([*every_term(), *terms(means | {
         "adjacency": ADD_REMOVE_PERSON, "public_images": [], "public_networks": []})["does_not_cover"]]))  # fmt: skip
