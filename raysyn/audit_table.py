@@ -40,17 +40,15 @@ MEANING = (
 
 def here(words: Sequence[str]) -> list[str]:
     """Words of a command without --on.address here, as other commands take it; ValueError for any other place."""
-    left = list(words)
-    for at, word in enumerate(words):
+    left, rest = list[str](), iter(words)
+    for word in rest:
         name, equals, given = word.partition("=")
-        if name == ADDRESS:
-            given = given if equals else next(iter(words[at + 1 : at + 2]), "")
-            if given != HERE:
-                raise ValueError(
-                    f"on.address is {given or 'nothing'}, but an audit plays here alone: leave it out, or say {HERE}"
-                )
-            del left[at : at + (1 if equals else 2)]
-            return here(left)
+        if name != ADDRESS:
+            left.append(word)
+        elif (given := given if equals else next(rest, "")) != HERE:
+            raise ValueError(
+                f"on.address is {given or 'nothing'}, but an audit plays here alone: leave it out, or say {HERE}"
+            )
     return left
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -31,7 +32,8 @@ from raysyn.screen.help import briefly_told
 from raysyn.screen.text import filled
 
 INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
-OF_RUN = "--data."
+OF_RUN = re.compile(r"--data\.(?=[a-z_-]+(=|$))")
+"""How the name of a flag begins that a run takes."""
 MOST_ROWS = 30
 """Of a table, on the screen."""
 
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         if not arguments or arguments[0].startswith("-"):
             raise ValueError("look has no source: begin with a file, folder or name of images")
         # Flags of a run, in whose words this command advises, are its own.
-        words = [f"--{word.removeprefix(OF_RUN)}" if word.startswith(OF_RUN) else word for word in arguments[1:]]
+        words = [OF_RUN.sub("--", word) if OF_RUN.match(word) else word for word in arguments[1:]]
         return look(arguments[0], assigned(Flags(), words, "look"))
 
     return cli.run_or_explain(check, lambda lines: print("\n".join(lines)), INTERRUPTED)

@@ -118,6 +118,7 @@ def read(method: str = "dp_feta", preset: str = "quick", **given: Any) -> Any:
         ({"tuned_on": "--seal"}, "config.tuned_on", "digits; --seal"),
         ({"tuned_on": " "}, "config.tuned_on", "digits"),
         ({"tuned_on": "digits; my scans"}, "config.tuned_on", "digits; my scans"),
+        ({"tuned_on": "my digits; digits, twice"}, "config.tuned_on", "digits; my digits; digits, twice"),
         ({"chosen_among": "--seal"}, "config.chosen_among", "--seal"),
         ({"data": {"name": None, "path": "-x=y.parquet"}}, "config.data.path", "-x=y.parquet"),
         ({"central": {"clip_norm": None}}, "config.central.clip_norm", None),

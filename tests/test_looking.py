@@ -388,6 +388,13 @@ def test_flags_of_a_run_are_taken_as_its_sentences_name_them(
     assert "would be refused" not in said and "assumed" not in said
 
 
+def test_words_of_a_user_are_no_flags_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = parquet(tmp_path / "set.parquet")
+    assert main([source, "--data.size=16", "--sheet", "--data.size of it.png"]) == 0
+    assert (tmp_path / "--data.size of it.png").exists()
+
+
 def test_a_size_is_advised_that_most_images_bear() -> None:
     for smaller, size, more in ((4, 28, ", and enlarges 4 of 100"), (11, 16, ""), (0, 28, "")):
         found = Survey(sizes=Counter({(28, 28): 99 - smaller, (30, 28): 1, (24, 60): smaller}))

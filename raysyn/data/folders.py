@@ -141,7 +141,8 @@ def understood(path: str, label: str, by_class: bool = True) -> Layout:
     layout.splits = _splits(folders, label)
     if layout.splits:
         names = [entry.name for entry in entries if entry.name not in layout.splits.values()]
-        layout.beside = Counter(dict.fromkeys(names[:1] and [BESIDE_SPLITS], len(names)))
+        if names:
+            layout.beside[BESIDE_SPLITS] = len(names)
         layout.named[BESIDE_SPLITS] = names[:NAMED]
         layout.beside.update(layout.aside)  # what is hidden beside them
         folders = [one.name for one in layout._entries(os.path.join(path, layout.splits["train"])) if one.is_dir()]

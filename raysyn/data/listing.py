@@ -15,8 +15,6 @@ BESIDE = frozenset(
 """Endings of files that lie beside images and are none. Any other file must be an image, or is refused by its name."""
 ACCOUNTS = (".account.jsonl", ".accounts-elsewhere.txt")
 """Of files that runs write beside a source, which may lie in a folder that is another one: they are not there."""
-WRITTEN = (os.path.join("internal", "run.json"), "certificate.json")
-"""Files by which a folder is known that raysyn wrote: of a run, and of a release."""
 SHEET = re.compile(r"look-(.+?)(-\d+)?\.png")
 """What the contact sheet is called that `raysyn look` writes of a source of this name."""
 NAMED = 3
@@ -28,11 +26,6 @@ MADE_BY_SYSTEMS = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volum
 def is_hidden(name: str) -> bool:
     """Whether systems hide it, or have made it."""
     return name.startswith(".") or name.lower() in MADE_BY_SYSTEMS
-
-
-def is_written(folder: str) -> bool:
-    """Whether raysyn wrote a folder: a run, or a release."""
-    return any(os.path.isfile(os.path.join(folder, one)) for one in WRITTEN)
 
 
 def is_sheet(name: str, sources: set[str]) -> bool:

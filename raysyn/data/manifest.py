@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from raysyn.data.listing import BESIDE, first, is_hidden, is_sheet, is_written
+from raysyn.data.listing import BESIDE, first, is_hidden, is_sheet
 from raysyn.data.names import legible, there_are
-from raysyn.data.parquet_schema import SPLIT, Columns, usual_name
+from raysyn.data.parquet_schema import CERTIFICATE, SPLIT, Columns, usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.several import Several, mend
 from raysyn.data.source import SPLITS, USUAL_NAMES
@@ -30,6 +32,8 @@ LABEL = ("label", "labels", "class")
 """What the columns are called, in whatever case; the first that is there is taken, where none is named."""
 MARKS = ",;\t"
 """What parts the fields of a line."""
+SOURCES = (*ENDINGS, ".parquet", ".pq", ".tar", ".npz")
+"""Endings of files that `raysyn look` writes sheets of."""
 SAID = re.compile(r'"?sep=([^"\w\s]|\t)"?\s*', re.IGNORECASE)
 """How a table may say in a line before all others what does."""
 
@@ -201,13 +205,7 @@ class _Files:
         for above, folders, names in os.walk(self.folder, followlinks=True):
             # Of folders that are linked together, each is walked once.
             here = self._real(above)
-            folders[:] = (
-                []
-                if here in seen
-                else sorted(
-                    name for name in folders if not is_hidden(name) and not is_written(os.path.join(above, name))
-                )
-            )
+            folders[:] = [] if here in seen else sorted(name for name in folders if not is_hidden(name))
             seen.add(here)
             for name in names:
                 if os.path.splitext(name)[1].lower() not in BESIDE and not is_hidden(name):
@@ -215,10 +213,17 @@ class _Files:
                     self.every.setdefault(self._itself(one), os.path.normpath(one))
 
     def left(self, known: Set[str]) -> list[str]:
-        """Files without a row, as they lie in the folder, but for contact sheets of what lies there."""
+        """Files without a row, as they lie in the folder, but for what raysyn wrote there: runs, releases, and contact
+        sheets of folders and files of data."""
         files = sorted(os.path.relpath(one, self.folder) for one in set(self.every.values()) - known)
-        sources = {os.path.splitext(name)[0] for name in os.listdir(self.folder)}
-        return [one for one in files if not is_sheet(one, sources)]
+        sources = {one.name for one in os.scandir(self.folder) if one.is_dir()}
+        sources |= {os.path.splitext(one)[0] for one in os.listdir(self.folder) if one.lower().endswith(SOURCES)}
+        written = cache(_is_written)
+        return [
+            one for one in files
+            if not is_sheet(one, sources)
+            and not any(written(os.path.join(self.folder, str(above))) for above in Path(one).parents[:-1])
+        ]  # fmt: skip
 
     def _itself(self, place: str) -> str:
         """Where a file lies whatever linked folders lead there. A link of its own stays one: stores link all files of
@@ -251,6 +256,15 @@ class _Files:
                 for known in {last, os.path.splitext(last)[0]}:
                     found.setdefault(known, []).append(file)
         return self._ends[parts].get(end, [])
+
+
+def _is_written(folder: str) -> bool:
+    """Whether raysyn wrote a folder: a run, or a release."""
+    if os.path.isfile(os.path.join(folder, "internal", "run.json")):
+        return True
+    with suppress(OSError, ValueError, TypeError):
+        return "made_by" in json.loads(Path(folder, CERTIFICATE).read_bytes())
+    return False
 
 
 def _split_label(name: str) -> list[str]:

@@ -14,8 +14,8 @@ from raysyn.privacy import account
 from raysyn.privacy.account import Account, Passed
 from raysyn.report.release import CERTIFICATE, RELEASE
 from raysyn.runs import account_elsewhere
-from raysyn.runs.account_book import FileBook, beside, book_at
-from raysyn.runs.account_lines import Book, now
+from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
+from raysyn.runs.account_lines import BEGINS, Book, now
 from raysyn.runs.account_near import near
 from raysyn.runs.ownership import id_of
 from raysyn.runs.refusals import RUN_JSON
@@ -67,8 +67,8 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
             )
         return None
     if (why_not := _no_place(book, command) or book.why_not()) is None:
-        if usual is not None and not book.exists():
-            _say_near(usual, book, console)
+        if usual is not None and not book.exists() and begun(command.out) != "":
+            _say_near(near(usual, str(_path(command))), book, console)
         return book
     if asked.account is not None:
         place = without_password(asked.account)
@@ -94,13 +94,20 @@ def _no_place(book: Book, command: Command) -> str | None:
         if job and path is not None and not Path(path).expanduser().is_absolute():
             return "it would lie in the working directory of a submitted job, which is thrown away with it"
         return None
-    # One that is there is of a table in the folder, and no image's file.
-    if path is not None and Path(path).expanduser().resolve() in data.parents and not book.exists():
+    # One that is there is of a table in the folder.
+    if path is not None and Path(path).expanduser().resolve() in data.parents and not _is_account(book):
         return "it would lie inside the source of the images"
     release = local_folder(command.out)
     if release is not None and (release / RELEASE).absolute().resolve() in data.parents:
         return "it would lie in a release, and leave with it"
     return None
+
+
+def _is_account(book: FileBook) -> bool:
+    """Whether a file is there that is an account by its name or by how it begins."""
+    with suppress(ValueError):
+        return book.exists() and (book.path.name.endswith(ENDING) or book.held()[0].startswith(BEGINS))
+    return False
 
 
 def _is_release(folder: Path) -> bool:
@@ -167,9 +174,9 @@ def _check_elsewhere(usual: FileBook, book: Book | None, asked: Asked, console: 
         _say_no_note(account_elsewhere.why_no_note(usual), book, console)
 
 
-def _say_near(usual: FileBook, book: Book, console: Console) -> None:
+def _say_near(places: tuple[str, ...], book: Book, console: Console) -> None:
     """Say which other accounts a new one may be a second one of, as of a table and the folder that it lies in."""
-    if others := tuple(place for place in near(usual) if place != account_elsewhere.place_of(book)):
+    if others := tuple(place for place in places if place != account_elsewhere.place_of(book)):
         console.say(
             f"WARNING: this run begins a new account, {book}, in which no earlier run counts: if "
             f"{account_elsewhere.told(others)} {'is' if len(others) == 1 else 'are'} of the same people, name one "

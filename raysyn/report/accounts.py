@@ -11,6 +11,7 @@ from raysyn.privacy.account import Account, Run
 from raysyn.privacy.admission import NOTHING, room
 from raysyn.privacy.cost import UNITS, Cost, unit_of
 from raysyn.privacy.many import composed
+from raysyn.report import choices
 from raysyn.report.account_told import shares
 from raysyn.report.tables import MISSING
 from raysyn.runs import account_elsewhere
@@ -56,7 +57,7 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     book = book_at(source) if itself else beside(source)
     account = book.read()
     if account is None:
-        raise ValueError(f"{source} has no account: {book} does not exist; name {_instead(book, itself)}")
+        raise ValueError(f"{source} has no account: {book} does not exist; name {_instead(book, source, itself)}")
     deltas = [one.delta for one in account.runs.values() if one.delta is not None]
     total = account.total
     if delta is None:
@@ -76,12 +77,12 @@ def told(source: str, delta: float | None = None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _instead(book: Book, itself: bool) -> str:
+def _instead(book: Book, source: str, itself: bool) -> str:
     """What to name where there is no account."""
     if isinstance(book, FileBook) and not itself:
         if others := account_elsewhere.noted(book):
             return f"{account_elsewhere.told(others)}, where its runs are entered"
-        if others := near(book):
+        if others := near(book, source):
             return f"{account_elsewhere.told(others)}, if that is of the same people, or the source of the runs"
     return "the source of the runs, or the file that --budget.account named"
 
@@ -111,7 +112,7 @@ def _row(account: Account, one: Run, delta: float | None, so_far: Sequence[Cost]
         "reserved": [stage for stage in planned if stage not in paid],
         "in_earlier_runs": {run: share and share.share for run, share in found.items()},
         "sampled": {run: share.of for run, share in found.items() if share is not None and not share.exact},
-        "chosen_among": one.chosen_among, "looks": list(one.looks),
+        "chosen_among": one.chosen_among, "looks": choices.added_up(one.looks),
     }  # fmt: skip
 
 

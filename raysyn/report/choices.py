@@ -20,17 +20,20 @@ _NUMBER_ALONE = re.compile(r"[\d,]+ \w+( of a leaderboard)?")
 
 
 TUNED = "the preset's settings were tuned while looking at real results on "
+WORDS = "of its settings, in the words of whoever made the run: "
+PICKED = "the method was picked by results: "
 BY_TABLE = ", by whose results among others raysyn auto picks a method"
 """How what a method was picked by ends, among the sets that settings were tuned on."""
 
 
 def tuned(where: str) -> list[str]:
     """Settings that came with the preset, those that its user has found besides, in their words, and the method that
-    `auto` picked: parted by semicolons, as the command line joins them, a line each."""
+    `auto` picked: parted by semicolons, as the command line joins them, a line each. Of a preset that says nothing, the
+    first part is empty."""
     preset, _, words = where.partition("; ")
     words, _, table = words.rpartition("; ") if words.endswith(BY_TABLE) else (words, "", "")
-    found = [f"of its settings, in the words of whoever made the run: {words}"] if words else []
-    return [f"{TUNED}{preset}", *found, *([f"the method was picked by results: {table}"] if table else [])]
+    said = ((TUNED, preset), (WORDS, words), (PICKED, table))
+    return [f"{line}{one}" for line, one in said if one]
 
 
 def chosen(among: str) -> str:
@@ -60,6 +63,8 @@ def added_up(*told: Iterable[str]) -> list[str]:
 
 
 def _is_parted(one: str, every: Iterable[str]) -> bool:
-    """Whether a line of an earlier raysyn says at once what these say a line each."""
-    parts = tuned(one.removeprefix(TUNED)) if one.startswith(TUNED) else []
-    return len(parts) > 1 and set(parts) <= set(every)
+    """Whether a line of an earlier raysyn says at once what others say a line each."""
+    parts = one.removeprefix(TUNED).split("; ") if one.startswith(TUNED) else []
+    begun = ((other, line) for other in every for line in (TUNED, WORDS, PICKED) if other != one)
+    said = {part for other, line in begun if other.startswith(line) for part in other.removeprefix(line).split("; ")}
+    return len(parts) > 1 and set(parts) <= said

@@ -50,8 +50,8 @@ def terms(signed: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def answers(mechanisms: tuple[str, ...]) -> str:
     """That what was answered is covered too, by what gave the answers."""
-    told = ", ".join("the network trained by DP-SGD" if one.startswith(DP_SGD) else one for one in mechanisms)
-    return f"every answer in the ledger ({told}), should it be handed on"
+    told = ["the network trained by DP-SGD" if one.startswith(DP_SGD) else one for one in mechanisms]
+    return f"every answer in the ledger ({', '.join(dict.fromkeys(told))}), should it be handed on"
 
 
 def public(images: bool, networks: bool) -> list[str]:

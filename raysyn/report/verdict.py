@@ -22,7 +22,8 @@ def verdict(content: Mapping[str, Any], n_synthetic: int) -> str:
     if privacy["guarantee"] == "dp":
         promise = f"({rounded_up(privacy['epsilon'])}, {rounded_up(privacy['delta'])})-differentially private"
     sentence = f"{n_synthetic:,} synthetic images, {promise}"
-    key, mean = next(iter(utility), None), content["metrics"].get("utility_mean") or {}
+    key = "cnn" if "cnn" in utility else next(iter(utility), None)
+    mean = content["metrics"].get("utility_mean") or {}
     if key is None or utility[key]["accuracy"] is None:
         return sentence + "."
     shown, who, same = utility[key], f"{_a(in_words(key))} trained on them reaches", f"the same {in_words(key)}"

@@ -3,6 +3,8 @@ that a file lies in."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,26 +12,42 @@ from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import ENDING, FileBook
 
 
-def near(usual: FileBook) -> tuple[str, ...]:
-    """Places of the accounts beside a source, in it and of folders that it lies in, but for its own and those that
-    the note beside it names; `usual` is where its own is or would be."""
-    source = usual.path.with_name(usual.path.name.removesuffix(ENDING))
-    found = [*_in(usual.path.parent), *_in(source)]
-    found += [parent.with_name(parent.name + ENDING) for parent in source.parents if parent.name]
-    places = dict[str, None]()
-    for path in found:
+def near(usual: FileBook, given: str) -> tuple[str, ...]:
+    """Places of the accounts beside a source, at the top of it and of folders that it lies in, but for its own and
+    those that the note beside it names, the likeliest last; `usual` is where its own is or would be, and `given` how
+    the source was named, which may be a link elsewhere."""
+    found = dict[Path, tuple[int, int]]()
+    for source in (_source(usual.path), Path(os.path.abspath(os.path.expanduser(given)))):
+        for path, likely in _around(source):
+            found[path] = max(likely, found.get(path, likely))
+    places = list[str]()
+    for path in sorted(found, key=lambda path: found[path], reverse=True):
         book = FileBook(path)
-        if path.is_file():
-            places[account_elsewhere.place_of(book)] = None
-        places |= dict.fromkeys(account_elsewhere.noted(book))
+        # It raises nothing, as of a name that is too long.
+        own = [account_elsewhere.place_of(book)] if os.path.isfile(path) else []
+        places += [*reversed(account_elsewhere.noted(book)), *own]
     known = {account_elsewhere.place_of(usual), *account_elsewhere.noted(usual)}
-    return tuple(place for place in places if place not in known)
+    return tuple(reversed([place for place in dict.fromkeys(places) if place not in known]))
+
+
+def _around(source: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Where accounts may be, each with how likely it is of the same people: one of the same name but for its ending,
+    one in the source, one of a folder around it, the nearest first, and one that lies beside it."""
+    above = [parent.with_name(parent.name + ENDING) for parent in source.parents if parent.name]
+    ranked = [*((path, 2) for path in _in(source)), *((path, 1) for path in above)]
+    ranked += [(path, 0) for path in _in(source.parent)]
+    for at, (path, likely) in enumerate(ranked):
+        yield path, (3 if _source(path).stem == source.stem else likely, -at)
+
+
+def _source(account: Path) -> Path:
+    return account.with_name(account.name.removesuffix(ENDING))
 
 
 def _in(folder: Path) -> list[Path]:
     """The accounts that are in a folder, or would be but for a note beside them; none of what is no folder."""
     with suppress(OSError):
-        names = sorted(one.name for one in folder.iterdir())
+        names = sorted(os.listdir(folder))
         ended = ((name, end) for name in names for end in (ENDING, account_elsewhere.ELSEWHERE) if name.endswith(end))
-        return [folder / (name.removesuffix(end) + ENDING) for name, end in ended]
+        return [folder / (name.removesuffix(end) + ENDING) for name, end in ended if name != end]
     return []

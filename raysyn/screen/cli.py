@@ -127,12 +127,12 @@ def _of_methods(presets: Mapping[str, Any]) -> bool:
 
 
 def _tuned(config: C, preset: Any) -> C:
-    """Settings that say on which data sets they were tuned: the preset's, and those that the user names besides."""
-    came, given = getattr(preset, "tuned_on", None), getattr(config, "tuned_on", None)
-    if not came or given == came:
+    """Settings that say on which data sets they were tuned: the preset's first, or nothing, and what the user names."""
+    came, given = getattr(preset, "tuned_on", None) or "", getattr(config, "tuned_on", None) or ""
+    if given == came:
         return config
-    words = came if not (given or "").strip() else given if came in str(given) else f"{came}; {given}"
-    changed: Any = replace(cast(Any, config), tuned_on=words)
+    more = [one for one in given.split("; ") if one.strip() and one not in came.split("; ")]
+    changed: Any = replace(cast(Any, config), tuned_on="; ".join([came, *more]) or None)
     return cast(C, changed)
 
 

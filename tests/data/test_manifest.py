@@ -156,18 +156,33 @@ def test_links_are_followed_and_what_has_no_row_is_told(images: Path, tmp_path: 
 
 
 def test_what_raysyn_wrote_beside_a_table_is_no_file_without_a_row(images: Path) -> None:
-    """A folder of runs, a release, and sheets of what lies there; a file that is only called like a sheet is named."""
+    """A folder of runs, a release, and sheets of what lies there; a file that is only called like a sheet is named, as
+    one is that would be the sheet of an image."""
     path = table(images, *rows(by_path)[:11])
     for name in ("internal/run.json", "release/samples.png", "internal/closest.png"):
         (images / "runs/scans" / name).parent.mkdir(parents=True, exist_ok=True)
         (images / "runs/scans" / name).write_text("{}")
     (images / "handed on").mkdir()
     for name in ("handed on/certificate.json", "handed on/samples.png", "look-labels.png", "look-images-2.png"):
-        (images / name).write_text("{}")
+        (images / name).write_text('{"made_by": {}}')
     assert load(DataConfig(path=str(path))).told.endswith("left out: 1 file without a row (images/scan.11.png)")
-    (images / "look-left.png").write_text("x")
+    (images / by_path(0)).rename(images / "1.png")
+    table(images, "1.png,ant,train", *rows(by_path)[1:11])
+    for name in ("look-left.png", "look-1.png"):
+        (images / name).write_text("x")
     told = load(DataConfig(path=str(path))).told
-    assert told.endswith("left out: 2 files without a row (images/scan.11.png, look-left.png)")
+    assert told.endswith("left out: 3 files without a row (images/scan.11.png, look-1.png, look-left.png)")
+
+
+@pytest.mark.parametrize("written", ["certificate.json", "release/certificate.json", "internal/run.json"])
+def test_rows_find_their_files_wherever_they_lie(images: Path, written: str) -> None:
+    """A scanner's certificate is none of raysyn's, and what raysyn wrote may be what a table is of."""
+    (images / "images/internal").mkdir()
+    (images / "images/release").mkdir()
+    (images / "images" / written).write_text("{}")
+    path = table(images, *rows(by_name)[:11])
+    left = "" if "run" in written else "; left out: 1 file without a row (images/scan.11.png)"
+    assert load(DataConfig(path=str(path))).told.endswith(f"labels in label{left}")
 
 
 SPELLED = {

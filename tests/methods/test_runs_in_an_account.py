@@ -37,7 +37,7 @@ from raysyn.privacy.cost import ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.report import accounts, choices
 from raysyn.report.account_told import BEHIND, LOST, OTHERWISE
-from raysyn.runs import account_elsewhere, sealing
+from raysyn.runs import account_elsewhere, account_near, sealing
 from raysyn.runs.account_book import FileBook, beside
 from raysyn.runs.folder import RunFolder
 from raysyn.runs.ownership import lock
@@ -447,6 +447,56 @@ def test_a_new_account_near_another_one_is_told_of_it(place: Place, first: str, 
     assert "begins a new account" not in said()
 
 
+@pytest.mark.parametrize(
+    ("source", "likely"),
+    [("scans.csv", "scans"), ("scans", "scans/labels.csv"), ("link/scans.csv", "scans"), ("link.csv", "link"),
+     ("scans/other.csv", "scans"), ("deep/scans/a/b.csv", "deep/scans/a")],
+)  # fmt: skip
+def test_the_likeliest_of_the_accounts_nearby_is_named(place: Place, source: str, likely: str) -> None:
+    """Of one name but for the ending, else in the folder, else of the nearest folder around; a link is looked beside,
+    and beside what it leads to."""
+    (place.root / "deep/scans/a").mkdir(parents=True)
+    (place.root / "link").symlink_to(place.root)
+    (place.root / "scans.csv").write_text("x")
+    (place.root / "kept").mkdir()
+    (place.root / "kept/real.csv").write_text("x")
+    (place.root / "link.csv").symlink_to(place.root / "kept/real.csv")
+    for one in ("a.csv", "m", "y.npz", "z", likely, "deep", "deep/scans"):
+        if one != source:
+            (place.root / f"{one}.account.jsonl").write_text("x")
+    given, there = str(place.root / source), (place.root / f"{likely}.account.jsonl").resolve()
+    assert account_near.near(beside(given), given)[-1] == str(there)
+    with pytest.raises(ValueError, match=rf" {re.escape(str(there))}( and \d more)?, if that is of the same people"):
+        accounts.told(given)
+
+
+def test_a_look_around_refuses_no_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder whose account could have no name, and one that must not be looked into."""
+    long = place.root / ("x" * 250) / "scans"
+    long.mkdir(parents=True)
+    assert place.made("a", config={"data": DataConfig(name=None, path=str(long))})
+
+    def denied(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "listdir", denied)
+    assert account_near.near(beside(str(long)), str(long)) == ()
+
+
+def test_of_a_sealed_run_no_new_account_is_told(place: Place) -> None:
+    place.made("a")
+    (place.root / "other.csv.account.jsonl").write_text("x")
+    place.book.path.rename(place.root / "moved")
+    for sealed in (False, True):
+        if sealed:
+            run_json = place.root / "a/internal/run.json"
+            run_json.write_text(json.dumps(json.loads(run_json.read_text()) | {"sealed": {"run": "x"}}))
+        text = io.StringIO()
+        with ExitStack() as stack, pytest.raises(SystemExit):
+            place.begun(stack, "a", text=text, dry_run=True)
+        assert ("begins a new account" in " ".join(text.getvalue().split())) != sealed
+
+
 def test_a_note_of_accounts_is_never_followed_and_says_nothing_but_places(place: Place) -> None:
     note = place.root / "scans.accounts-elsewhere.txt"
     lines = [
@@ -799,6 +849,18 @@ def test_somebody_elses_settings_are_told_whatever_they_are(judges: Any, experim
     assert (unpaid_looks.ALWAYS_LOOKS in looks) == bool(getattr(judges, "classifiers", ()))
 
 
+def test_what_an_earlier_version_joined_is_not_told_twice(place: Place) -> None:
+    def told(*said: str) -> list[str]:
+        place.made("a")
+        for one in said:
+            account.enter_look(place.book, str(place.root / "a"), one)
+        (row,) = accounts.told(str(place.source))["runs"]
+        return [str(one) for one in row["looks"]]
+
+    joined, now = f"{choices.TUNED}digits; my scans", choices.tuned("digits; my scans")
+    assert told(joined) == [joined] and told(*now) == now
+
+
 def test_somebody_elses_method_with_its_own_judges_begins(place: Place) -> None:
     assert (place.made("a", kind=OwnConfig) or {})["runs"] == 1
 
@@ -998,6 +1060,19 @@ def test_an_account_never_lies_where_it_would_leave_or_be_read_as_images(place: 
     with pytest.raises(ValueError, match=r"budget\.account is .*, but it would lie in"):
         place.made("b", account=str(place.root / at))
     assert not (place.root / at).exists()
+
+
+def test_no_file_of_the_images_becomes_an_account(place: Place) -> None:
+    empty, table = place.source / "empty.png", place.source / "scans.csv.account.jsonl"
+    empty.touch()
+    with pytest.raises(ValueError, match="but it would lie inside the source of the images"):
+        place.made("a", account=str(empty))
+    assert empty.read_bytes() == b""
+    # A table's in the folder is one by its name, and another one by what it holds.
+    table.touch()
+    place.made("b", account=str(table))
+    shutil.copy(table, place.source / "kept")
+    assert (place.made("c", account=str(place.source / "kept")) or {})["runs"] == 2
 
 
 @pytest.mark.parametrize("there", [False, True])

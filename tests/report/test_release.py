@@ -144,6 +144,9 @@ def test_what_a_certificate_lists_follows_what_the_run_did() -> None:
     more = terms({**means, "ledger": [{"mechanism": "DP-SGD"}], "public_images": [{}], "public_networks": []})
     assert "(the network trained by DP-SGD)" in more["covers"][1] and "losses of DP-SGD" in json.dumps(more)
     assert len(more["does_not_cover"]) == 10
+    twice = terms({**means, "ledger": [{"mechanism": "DP-SGD"}, {"mechanism": "DP-SGD of persons"}],
+                   "public_images": [], "public_networks": []})  # fmt: skip
+    assert twice["covers"][1] == more["covers"][1]
     # Plain words: no field of a JSON file, no flag.
     assert not re.search(r"--|_", json.dumps([*every_term(), *terms(means | {
         "adjacency": ADD_REMOVE_PERSON, "public_images": [], "public_networks": []})["does_not_cover"]]))  # fmt: skip
@@ -155,16 +158,20 @@ def test_what_a_certificate_lists_follows_what_the_run_did() -> None:
         ("KMNIST", ["{preset}KMNIST"]),
         ("KMNIST; my scans, twice; and more", ["{preset}KMNIST", "{words}my scans, twice; and more"]),
         ("KMNIST; fashion_mnist{table}", ["{preset}KMNIST", "{picked}fashion_mnist{table}"]),
+        ("; my scans{table}", ["{picked}my scans{table}"]),
+        ("; my scans", ["{words}my scans"]),
         ("KMNIST; mine; digits{table}", ["{preset}KMNIST", "{words}mine", "{picked}digits{table}"]),
     ],
 )
 def test_what_a_user_says_of_settings_is_a_line_of_its_own(where: str, lines: list[str]) -> None:
-    said = {"preset": choices.TUNED, "words": "of its settings, in the words of whoever made the run: ",
-            "picked": "the method was picked by results: ", "table": choices.BY_TABLE}  # fmt: skip
+    said = {"preset": choices.TUNED, "words": choices.WORDS, "picked": choices.PICKED, "table": choices.BY_TABLE}
     now = choices.tuned(where.format(**said))
     assert now == [line.format(**said) for line in lines]
     # What an earlier raysyn joined is not said twice.
-    assert choices.added_up([f"{choices.TUNED}{where.format(**said)}"], now) == now
+    once = "; ".join(reversed(where.format(**said).split("; ")))  # also where the user's words came first
+    for joined in (where.format(**said), once):
+        if not joined.startswith("; ") and not joined.endswith("; "):
+            assert choices.added_up([f"{choices.TUNED}{joined}"], now) == now
 
 
 def test_each_sentence_has_a_check_and_each_check_that_is_named_exists() -> None:

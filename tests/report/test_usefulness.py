@@ -137,6 +137,9 @@ def test_the_verdict_ends_with_it() -> None:
     assert "; an MLP trained on them reaches 90.0 % on real test images" in verdict(alone, 600)
     alone["metrics"]["utility"] = {"logreg": {"accuracy": 0.9}}
     assert "; a logistic regression trained on them" in verdict(alone, 600)
+    # An old report of several, without their mean.
+    old = {"utility": {"logreg": {"accuracy": 0.9}, "cnn": {"accuracy": 0.8}}}
+    assert "; a CNN trained on them reaches 80.0 %" in verdict({**alone, "metrics": old}, 600)
 
 
 @pytest.mark.parametrize("floor", [True, False])

@@ -104,6 +104,30 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return err
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """Settings that say by whose results they were found."""
+
+    tuned_on: str | None = None
+    """Which sets."""
+
+
+@pytest.mark.parametrize(
+    ("preset", "given", "words"),
+    [
+        (None, "my scans", "; my scans"), (None, " ", None), (None, None, None), ("digits", "digits", "digits"),
+        ("digits", "my scans; digits, by whose results", "digits; my scans; digits, by whose results"),
+        ("digits", "digits; my scans", "digits; my scans"), ("digits", None, "digits"),
+    ],
+)  # fmt: skip
+def test_words_of_a_user_stand_behind_those_of_the_preset(
+    preset: str | None, given: str | None, words: str | None
+) -> None:
+    more = [] if given is None else [f"--tuned-on={given}"]
+    command = parse({"one": Tuned(tuned_on=preset)}, ["one", *more], machines=Machines(), prog="x")
+    assert command.config.tuned_on == words
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_being_terminated_says_what_goes_on_and_closes_what_is_open(
     number: signal.Signals, status: int, capfd: pytest.CaptureFixture[str]
