@@ -35,6 +35,7 @@ ARROWS: dict[str, set[str]] = {
         "report",
         "screen.console",
         "screen.ended",
+        "screen.flags",
         "screen.trackers",
         "screen.words",
     },
