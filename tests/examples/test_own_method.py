@@ -349,7 +349,7 @@ METHOD = replace(METHOD, drawing=drawing, network=Network({settings}, parts))
 @pytest.mark.parametrize(
     ("stage", "settings", "words"),
     [("means", ("classes", "seed"), "asks for the setting means: name it in Network.settings"),
-     ("others", ("seed", "means"), "`drawing` finds no 'others' among Network.parts"),
+     ("others", ("seed", "means"), "`drawing` cannot do with Network.parts (KeyError: 'others')"),
      ("means", ("means", "seed", "synthetic"), "")],
 )  # fmt: skip
 def test_a_network_that_lacks_what_is_drawn_by_does_not_leave(

@@ -400,15 +400,17 @@ def test_a_budget_that_is_too_small_is_told_in_the_boards_own_flags(
 
 
 def test_distances_by_features_of_differently_taught_networks_are_told_apart() -> None:
-    def made(method: str, far: float | None, **judged: int | None) -> tuple[Run, dict[str, Any]]:
+    def made(method: str, far: float | None, data: str = "digits", **judged: int | None) -> tuple[Run, dict[str, Any]]:
         metrics = {"fidelity": {"frechet_distance_cnn_features": far}}
-        return Run(method, "quick", 1.0, 0), {"config": {"eval": judged}, "metrics": metrics}
+        report = {"config": {"eval": judged}, "metrics": metrics, "dataset": {"name": data}}
+        return Run(method, "quick", 1.0, 0), report
 
     def told(*runs: tuple[Run, dict[str, Any]]) -> list[str]:
         return other_features([one for one, _ in runs], [report for _, report in runs])
 
     same = made("dp_merf", 2.8, feature_epochs=10, images=None)
     assert not told(same, made("pigan", 2.9, feature_epochs=10, images=None), made("means", None, feature_epochs=1))
+    assert not told(same, made("means", 0.003, "letters", feature_epochs=1))
     (sentence,) = told(same, same, made("means", 0.003, feature_epochs=1), made("p3gm", 1, feature_epochs=10, images=9))
     assert sentence.endswith(
         "compare within each of dp_merf (--eval.feature-epochs 10); means (--eval.feature-epochs 1); p3gm "
