@@ -244,6 +244,10 @@ class Tally:
         self._done += sum(self._sizes[index] for index in indices)
         self._show(self._name, self._done, sum(self._sizes), metrics)
 
+    def within(self, stage: str, done: int, total: int) -> None:
+        """One that is not done yet is so far; show it."""
+        self.add([], **{f"{stage}_share": done / max(1, total)})
+
 
 def groups(indices: Sequence[int], together: int | None) -> list[list[int]]:
     """`indices` in consecutive groups of at most `together` (None: one each)."""

@@ -1,4 +1,4 @@
-"""The verbs of `compute` inside one unit of a fan-out: everything here, heard by nobody, nothing durable of its own."""
+"""The verbs of `compute` inside one unit of a fan-out: everything here, nothing durable of its own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from raysyn.compute.worker import Alone, best_device
 class Hand(Alone):
     """Rank 0 of 1 in a unit; what it saves is shown to `watch`, and what it keeps is not asked for."""
 
-    def __init__(self, watch: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(self, name: str, watch: Callable[[dict[str, Any]], None] | None = None) -> None:
         super().__init__()
-        self._watch = watch
+        self._name, self._watch = name, watch
 
     def save(self, state: dict[str, Any]) -> None:
         if self._watch is not None:
@@ -41,7 +41,7 @@ class Inside(Compute):
 
     def once(self, f: Callable[..., Any], *args: Any, name: str) -> Any:
         watch = self._watch
-        return f(Hand(None if watch is None else lambda state: watch(name, state)), *args)
+        return f(Hand(name, None if watch is None else lambda state: watch(name, state)), *args)
 
     def map(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,

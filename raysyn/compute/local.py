@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from raysyn.compute.doorway import Compute, Show, Tally, answers_of, groups, silent, unit_failure, unit_files
+from raysyn.compute.heard import heard
 from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
 from raysyn.compute.told import failure
 from raysyn.compute.worker import Alone, best_device
@@ -101,7 +102,8 @@ class Local(Compute):
         failures = dict[int, str]()
         for group in groups(missing, together):
             try:
-                values = answers_of(f, [items[index] for index in group], shared, together)
+                with heard(tally.within):
+                    values = answers_of(f, [items[index] for index in group], shared, together)
                 for index, value in zip(group, values, strict=True):
                     self._store[files[index]] = value
                 tally.add(group)

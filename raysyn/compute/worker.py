@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from raysyn.compute.heard import tell
+
 
 def best_device() -> torch.device:
     """The GPU this process may use, else the CPU."""
@@ -114,7 +116,10 @@ class Worker(ABC):
 
 
 class Alone(Worker):
-    """Rank 0 of 1, heard by nobody: for units short enough to start again."""
+    """Rank 0 of 1: for units short enough to start again, which tell no more than how far they are."""
+
+    _name = "training"
+    """What is done."""
 
     def __init__(self) -> None:
         self.rank, self.world_size, self.device = 0, 1, best_device()
@@ -126,7 +131,7 @@ class Alone(Worker):
         return value
 
     def progress(self, done: int, total: int, **metrics: float) -> None:
-        pass
+        tell(self._name, done, total)
 
     def save(self, state: dict[str, Any]) -> None:
         pass

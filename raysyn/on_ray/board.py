@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raysyn.compute.peak import largest
 
 Told = tuple[str, int, int, dict[str, float]]
-"""(what is done where nothing is counted yet, done, total, metrics)"""
+"""(what is done, where nothing is counted yet or by a unit, done, total, metrics)"""
 
 
 class Board:
@@ -27,6 +27,10 @@ class Board:
 
     def progress(self, job: str, told: Told) -> None:
         self._progress[job] = told
+
+    def first_of(self, jobs: Sequence[str]) -> Told | None:
+        """The latest progress of the first of them that has told any."""
+        return next((self._progress[job] for job in jobs if job in self._progress), None)
 
     def cpu(self, job: str, process: str, seconds: float, peaks: Mapping[str, int]) -> None:
         """`seconds` used so far by one process; each has its own entry, so killed attempts stay counted. And the most

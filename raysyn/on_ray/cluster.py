@@ -94,7 +94,7 @@ class OnRay(Compute):
         release()
         todo = Units(
             f, items, name=name, shared=shared, together=together, keys=keys, sizes=sizes,
-            gpus=self.shares.gpus_per_unit,
+            gpus=self.shares.gpus_per_unit, board=self._board,
         )  # fmt: skip
         try:
             return todo.run(self._store, self._show)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import re
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -15,6 +17,7 @@ import ray.exceptions
 import torch
 
 from raysyn.compute.doorway import Show, Tally, answers_of, groups, unit_failure, unit_files
+from raysyn.compute.heard import heard
 from raysyn.compute.peak import forget, held, largest
 from raysyn.compute.told import failure
 from raysyn.on_ray.dashboard import called, place
@@ -25,6 +28,7 @@ from raysyn.runs.storage import Store
 CRASHES, LOSSES = 3, 20
 """Further attempts after a process died, and after a node did: machines that may be taken away are taken away often,
 but a unit that ends its process would end the next one too."""
+TOLD_EVERY_S = 1.0
 WINDOW, GROWING_WINDOW = 32, 1024
 """Units handed to Ray beyond two per CPU that is there: few, and where an autoscaler is to see how much there is to do,
 as many as a large cluster takes at once."""
@@ -42,6 +46,8 @@ class Group:
     """Times what a unit asks for: the more, the fewer others run beside it."""
     cpus: float = 1.0
     """What it was handed out with."""
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Under which the board has what it tells of itself."""
     crashes: int = 0
     losses: int = 0
 
@@ -51,12 +57,13 @@ class Units:
 
     def __init__(
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any, gpus: float,
-        together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
+        board: Any = None, together: int | None = None, keys: Sequence[str] | None = None,
+        sizes: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         self._sizes = sizes
         self._f, self._items, self._name, self._shared, self._together = f, items, name, shared, together
         self._files = unit_files(name, len(items), keys)
-        self._gpus = gpus
+        self._gpus, self._board = gpus, board
         # Ray would try a unit that ran out of memory again for ever, beside as many others as before.
         self._unit: Any = ray.remote(max_retries=0)(run_unit)
         self.cpu_s, self.peaks = 0.0, dict[str, int]()
@@ -93,12 +100,14 @@ class Units:
                 name = f"{called(self._name)} {place(group.indices, len(self._files))}"
                 unit = self._unit.options(num_cpus=asked["CPU"], num_gpus=asked["GPU"], name=name)
                 group.cpus = asked["CPU"]
-                flying[unit.remote(common, items)] = group
+                flying[unit.remote(common, items, self._board, group.key)] = group
             if not flying:
                 return
             done = ray.wait(list(flying), timeout=EVERY_S)[0]
             if cluster := watch():
                 tally.add([], **cluster, **({"again": again} if again else {}))
+            if not done and (told := self._told(flying)) is not None:
+                tally.within(*told)
             for ref in self._too_large(flying) if not done else []:
                 ray.cancel(ref, force=True)
                 todo.appendleft(flying.pop(ref))
@@ -110,6 +119,15 @@ class Units:
                     todo.appendleft(group)
                     continue
                 yield group.indices, values, error
+
+    def _told(self, flying: Mapping[Any, Group]) -> tuple[str, int, int] | None:
+        """(stage, done, total) of the first that was handed out and has told any; nothing is worth a failure."""
+        if self._board is None:
+            return None
+        with suppress(ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            told = ray.get(self._board.first_of.remote([group.key for group in flying.values()]), timeout=5)
+            return None if told is None else told[:3]
+        return None
 
     def _too_large(self, flying: Mapping[Any, Group]) -> list[Any]:
         """What asks for more than any node has by now: the largest has been lost meanwhile."""
@@ -162,17 +180,22 @@ def first_line(error: Exception) -> str:
 
 
 def run_unit(
-    common: tuple[Callable[[Any, Any], Any], Any, int | None], items: Sequence[Any]
+    common: tuple[Callable[[Any, Any], Any], Any, int | None], items: Sequence[Any], board: Any, key: str
 ) -> tuple[list[Any], str | None, float, bool, dict[str, int]]:
     """(results, None or the traceback, CPU seconds, whether memory ran out, the most of it held) of one group of units,
     in a worker."""
     f, shared, together = common
+
+    def tell(stage: str, done: int, total: int) -> None:
+        board.progress.remote(key, (stage, done, total, {}))
+
     # Processes are reused, so a unit cannot trust the thread count it finds.
     settle(1)
     started, hungry = time.process_time(), False
     forget()
     try:
-        values, error = answers_of(f, items, shared, together), None
+        with nullcontext() if board is None else heard(tell, TOLD_EVERY_S):
+            values, error = answers_of(f, items, shared, together), None
     except Exception as raised:
         values, error, hungry = [], failure(raised), _out_of_memory(raised)
     return values, error, time.process_time() - started, hungry, held()

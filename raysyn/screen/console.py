@@ -242,6 +242,8 @@ class Console:
             return f"{self._epsilon} {rounded_up(value, 4)}"
         if key in _FIGURES:
             return _FIGURES[key].format(f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
+        if key.endswith("_share"):
+            return f"{key.removesuffix('_share').replace('_', ' ')} {int(100 * value)} %"
         return f"{key.replace('_', ' ')} {value:.4g}"
 
 

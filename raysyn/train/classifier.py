@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from raysyn.compute.heard import tell
 from raysyn.data.images import Images
 from raysyn.models.classifiers import Classifier, build
 from raysyn.train.arrays import as_tensor
@@ -132,6 +133,7 @@ def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed
             reached = accuracy(judged, valid)
             if reached >= best:
                 best, best_epoch, best_weights = reached, epoch, copy.deepcopy(ema.weights)
+            tell(name, epoch, config.epochs)
         judged.load_state_dict(best_weights)
     return Trained(judged, best_epoch, best)
 

@@ -12,6 +12,8 @@ import torch
 
 from raysyn.compute import threads
 from raysyn.compute.doorway import machines_of
+from raysyn.compute.heard import heard, tell
+from raysyn.compute.inside import Inside
 from raysyn.compute.local import Local
 from raysyn.compute.worker import Worker
 from raysyn.runs.storage import load_saved, save_atomically
@@ -38,6 +40,36 @@ def test_train_continues_from_the_last_state(tmp_path: Path) -> None:
     answer = compute.train(count, 5, -1, name="count")
     assert answer["sum"] == 10 and answer["shared"] == "plain"
     assert told[-1] == ("count", 5, 5, {"sum": 10.0})
+
+
+def trained(item: int, shared: None) -> int:
+    def train(worker: Worker) -> int:
+        for step in range(item):
+            time.sleep(0.06)
+            worker.progress(step + 1, item, loss=0.5)
+        return item
+
+    return int(Inside().train(train, name="finetune"))
+
+
+def test_a_map_tells_how_far_its_unit_is_and_nothing_that_was_measured(tmp_path: Path) -> None:
+    told: list[tuple[Any, ...]] = []
+    assert Local(tmp_path, lambda *all_: told.append(all_)).map(trained, [10, 10], name="experiments") == [10, 10]
+    within = [one for one in told if one[3]]
+    assert {one[1] for one in within} == {0, 1} and all(one[0] == "experiments" and one[2] == 2 for one in within)
+    assert all(one[3].keys() == {"finetune_share"} for one in within)
+    first = [one[3]["finetune_share"] for one in within if one[1] == 0]
+    assert first == sorted(first) and 0 < first[0] < first[-1] <= 1
+    tell("finetune", 1, 2)  # nobody listens by now
+    assert [one for one in told if one[3]] == within
+
+
+def test_units_that_tell_often_are_heard_now_and_then() -> None:
+    told: list[tuple[str, int, int]] = []
+    with heard(lambda *all_: told.append(all_), every_s=60):
+        for step in range(1000):
+            tell("finetune", step, 1000)
+    assert told == [("finetune", 0, 1000)]
 
 
 def test_map_keeps_order_and_does_only_what_is_missing(tmp_path: Path) -> None:

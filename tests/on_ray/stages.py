@@ -15,6 +15,7 @@ import numpy as np
 import ray
 import torch
 
+from raysyn.compute.inside import Inside
 from raysyn.compute.searches import Between, Search
 from raysyn.compute.told import Told
 from raysyn.compute.worker import Worker
@@ -81,6 +82,18 @@ def unit(item: int, shared: tuple[np.ndarray, str]) -> dict[str, Any]:
     if item == 3 and (folder / "three-tells").exists():
         raise Told("stage.item is 3: choose another")
     return {"square": item**2, "looked_up": float(table[item]), "copied": table.flags.writeable}
+
+
+def telling(item: int, shared: None) -> int:
+    """A unit in which a stage of `item` steps is trained."""
+
+    def train(worker: Worker) -> int:
+        for step in range(item):
+            worker.progress(step + 1, item, loss=0.5)
+            time.sleep(1.05)  # more than lies between two that are heard
+        return item
+
+    return int(Inside().train(train, name="finetune"))
 
 
 def crowded(item: int, shared: tuple[str, int]) -> int:

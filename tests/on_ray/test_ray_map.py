@@ -32,6 +32,16 @@ def runs(folder: Path) -> dict[int, int]:
     return counts
 
 
+def test_a_map_tells_how_far_its_units_are(ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raysyn.on_ray.fan_out.EVERY_S", 0.2)
+    told: list[tuple[Any, ...]] = []
+    compute = OnRay(Machines(workers=1, gpus_per_worker=0), tmp_path / "store", lambda *all_: told.append(all_))
+    assert compute.map(stages.telling, [4, 4], name="experiments") == [4, 4]
+    shares = [one[3]["finetune_share"] for one in told if "finetune_share" in one[3]]
+    assert shares and set(shares) <= {0.25, 0.5, 0.75, 1.0}
+    assert all(one[3].keys() <= {"finetune_share"} for one in told) and told[-1] == ("experiments", 2, 2, {})
+
+
 def test_a_killed_worker_costs_one_unit_and_a_rerun_only_what_is_missing(
     ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,12 +145,13 @@ def test_figures_have_words(clock: Any) -> None:
     log = Log()
     console = Console(log)
     figures = {"examples_per_s": 4172.3, "discriminator_loss": 0.5, "best_accuracy": 0.91, "waiting": 3.0, "again": 1}
+    figures["judging_share"] = 0.999
     console.show("finetune", 0, 100, figures)
     clock[0] += 100
     console.show("finetune", 50, 100, figures)
     assert log.getvalue() == (
         "  finetune: 50/100 · 4,172 images/s · discriminator loss 0.5 · best accuracy 0.91 · 3 waiting · 1 tried again "
-        "· 0.5 per s · 1 min 40 s left\n"
+        "· judging 99 % · 0.5 per s · 1 min 40 s left\n"
     )
 
 
