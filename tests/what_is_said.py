@@ -216,6 +216,7 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     terms.inside(True): (what_is_measured_stays_inside,),
     terms.inside(False): (what_is_measured_stays_inside,),
     terms.CHOICES: (choices_are_listed,),
+    terms.FOREIGN: (BY_DEFINITION,),
     terms.SECRET: (the_secret_is_not_in_it,),
     terms.EXISTS: (BY_DEFINITION,),
     terms.ARITHMETIC: (BY_DEFINITION,),

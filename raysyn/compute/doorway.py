@@ -177,6 +177,8 @@ class Watched:
         self.show(stage, done, total, metrics)
 
 
+OF_NOTHING_PRIVATE = frozenset(("query", "pretrain", "warmup", "generator", "align", "synthesise"))
+"""Stages that look at no private image where the plan has none of the name."""
 FEWEST_STEPS = 20
 """Of DP-SGD, between two that are told outside."""
 
@@ -185,9 +187,10 @@ class Outside:
     """What trackers and a cluster's metrics, which are looked at by many, may be told of progress: how far a stage is,
     and the epsilon that it brings the run to. Nothing that was measured on private images.
 
-    Of stages that touch these, the plan's own and its experiments, only the end, and steps of a new epsilon, some
-    apart: shares in between would tell how many images all persons have together, and how long a few steps take how
-    many images were drawn for them. No epsilon of experiments, which the release does not cost.
+    Of stages that touch these, the plan's own, its experiments and what judges the images by real ones, only the end,
+    and steps of a new epsilon, some apart: shares in between would tell how many images all persons have together, and
+    how long a few steps take how many images were drawn for them. No epsilon of experiments, which the release does not
+    cost.
     """
 
     def __init__(self, private: frozenset[str] | None) -> None:
@@ -204,7 +207,7 @@ class Outside:
         if not total:
             return None
         figures = {"progress": done / total} | ({} if epsilon is None else {"epsilon": epsilon})
-        if not self._private or name not in {*self._private, "experiments"}:
+        if not self._private or (name in OF_NOTHING_PRIVATE and name not in self._private):
             return name, done, figures
         if name not in self._private or epsilon is None:
             return (name, 1, {"progress": 1.0}) if done == total else None

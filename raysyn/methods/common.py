@@ -81,6 +81,7 @@ class Setting:
     """Whether the release holds weights that canaries are guessed about: by `Method.shown`."""
     drawing: Callable[..., Any] | None = None
     """`Method.drawing`."""
+    package: str | None = None  # whose the method is, where it is not raysyn's
 
     @property
     def loaded(self) -> Dataset:

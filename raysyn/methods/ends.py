@@ -21,7 +21,6 @@ from raysyn.metrics.yardsticks import best_uncharged
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
 from raysyn.report.run_page import fault
-from raysyn.runs.refusals import METHOD_SOURCE
 from raysyn.screen.ended import Ended
 from raysyn.screen.words import in_a_line
 
@@ -129,7 +128,7 @@ def _check(done: Sequence[str], **images: Images | None) -> None:
 
 def _parts(setting: Setting, sections: Callable[[], Sequence[Section]]) -> list[Section]:
     """What another package's method shows of its own must not cost the report of what was paid for."""
-    if not _foreign(setting):
+    if setting.package is None:
         return list(sections())
     try:
         made = list(sections())
@@ -143,15 +142,10 @@ def _parts(setting: Setting, sections: Callable[[], Sequence[Section]]) -> list[
     return [one for one in made if fault(one) is None] + missing
 
 
-def _foreign(setting: Setting) -> bool:
-    """Whether the method is another package's."""
-    return METHOD_SOURCE in json.loads(setting.folder.run_json.read_text())["config"]
-
-
 def _name(setting: Setting, method: str) -> str:
     """`method`, but for another method's name that another package's gives: said, as its `run` was paid for by now."""
     own: str = json.loads(setting.folder.run_json.read_text())["method"]
-    if not _foreign(setting) or method.startswith(own):
+    if setting.package is None or method.startswith(own):
         return method
     setting.console.say(f"WARNING: finish(setting, {method!r}, ...) names another method: certified as {own}.")
     return own

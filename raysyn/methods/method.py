@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from raysyn.data.counting import told_to
 from raysyn.data.folders import reads
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, ends, misfits, network, tracking, unpaid_looks
+from raysyn.methods.catalogue import GROUP
 from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, kept_settings, open_run, say_empty, show_plan
 from raysyn.methods.declared import Declared
@@ -158,7 +160,7 @@ class Method:
             judged_by=self.judged_by, facts={**prepared.facts, **source_of(self.run)}, network=self.network, book=book,
             looks=looks, tried=tried, weights_leave=self.weights_leave(command.config),
         )  # fmt: skip
-        return replace(setting, drawing=self.drawing)
+        return replace(setting, drawing=self.drawing, package=package_of(self.run))
 
     def _check(self, command: Command) -> None:
         """ValueError for what is wrong whatever the images are."""
@@ -275,7 +277,7 @@ def source_of(run: Callable[[Any], Any]) -> dict[str, str]:
     """What tells a method of somebody else's from the same one edited: {"method_source": SHA-256 (hex)} of every Python
     file of its package, whether it is loaded by now or not. Edited code in an old folder could ask the private images
     anew with the noise of the old answer. For raysyn's own methods its version says it."""
-    package = run.__module__.partition(".")[0]
+    package = _package(run)
     if package == "raysyn":
         return {}
     own = Path(str(sys.modules[package].__file__))
@@ -284,3 +286,18 @@ def source_of(run: Callable[[Any], Any]) -> dict[str, str]:
     for file in files:
         found.update(f"{file.relative_to(own.parent)}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return {"method_source": found.hexdigest()}
+
+
+def package_of(run: Callable[[Any], Any]) -> str | None:
+    """Whose a method is, with the version that is installed, as a certificate names it; None of raysyn's own."""
+    package = _package(run)
+    if package == "raysyn":
+        return None
+    for one in entry_points(group=GROUP):
+        if one.module.partition(".")[0] == package and one.dist is not None:
+            return f"{one.dist.name} {one.dist.version}"
+    return package
+
+
+def _package(run: Callable[[Any], Any]) -> str:
+    return run.__module__.partition(".")[0]

@@ -45,6 +45,7 @@ def release(
         shape=train.shape,
         class_names=train.class_names,
         persons=None if train.persons_N is None else train.units,
+        package=setting.package,
         **public,
     )
     about = f"synthetic {dataset.name}"

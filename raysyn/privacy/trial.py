@@ -118,8 +118,10 @@ class Choice:
         """See `engines.clipped_sum`."""
         device = inputs_BK[0].device.type
         with torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext():
-            engine = ENGINES["bookkeeping" if self.engine == FUSED else self.engine]
-            return engines.clipped_sum(engine, model, loss, inputs_BK, max_grad_norm)
+            name = "bookkeeping" if self.engine == FUSED else self.engine
+            # `loop` knows no batch but that of one image.
+            size = self.micro_batch if (name, device, self.precision) == ("bookkeeping", "cuda", "bf16") else 0
+            return engines.clipped_sum(ENGINES[name], model, loss, inputs_BK, max_grad_norm, size)
 
 
 def measure(

@@ -72,6 +72,13 @@ def origin(signed: Mapping[str, Any], name: Callable[[str], str] = str) -> str:
     return "No camera took them: a program made them, as is said below."
 
 
+def maker(signed: Mapping[str, Any], name: Callable[[str], str] = str) -> str:
+    """By which method of whom the images were made, in a few words."""
+    made = signed["made_by"]
+    ours, whose = f"raysyn {name(made['raysyn'])}", made.get("package")
+    return f"{name(made['method'])} of {ours if whose is None else f'{name(whose)}, run by {ours}'}"
+
+
 def card(signed: Mapping[str, Any], told: Described) -> str:
     """README.md: a head in YAML, then Markdown."""
     return f"---\n{_head(signed, told)}---\n\n{_body(signed, told)}"
@@ -228,16 +235,13 @@ def _files(told: Described, promised: bool) -> str:
 
 
 def _made(signed: Mapping[str, Any]) -> str:
-    made, facts = signed["made_by"], signed["public_facts"]
+    facts = signed["public_facts"]
     # How many images persons have is theirs, and so is the sum.
     named = "private_persons" in facts
     images = (
         f"images of {facts['private_persons']:,} persons" if named else f"{facts['private_images']:,} private images"
     )
-    told = (
-        f"By {in_markdown(made['method'])} of raysyn {in_markdown(made['raysyn'])}, from "
-        f"{images} of the set {in_markdown(facts['name'])}."
-    )
+    told = f"By {maker(signed, in_markdown)}, from {images} of the set {in_markdown(facts['name'])}."
     if (again := signed.get("drawn_anew")) is not None:
         told += f" Drawn after the run, at no further cost, with these settings: {in_markdown(again['settings'])}."
     sets = [in_markdown(name) for one in signed["public_images"] for name in one["sets"]]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from raysyn.report.card import IMAGES, Described, origin, unit
+from raysyn.report.card import IMAGES, Described, maker, origin, unit
 
 CROISSANT = "croissant.json"
 CONTEXT: dict[str, Any] = {
@@ -82,15 +82,14 @@ def croissant(signed: Mapping[str, Any], told: Described, sha256: str) -> str:
 
 
 def _description(signed: Mapping[str, Any], told: Described) -> str:
-    made = signed["made_by"]
     promise = (
         ""
         if signed["guarantee"] == "none"
         else f" {signed['what_an_attacker_can_do']['sentence']} Unit: {unit(signed)}."
     )
     return (
-        f"{signed['statement']}{promise} {told.count:,} synthetic images by {made['method']} of raysyn "
-        f"{made['raysyn']}; certificate.json says what is promised and what is not. {origin(signed)}"
+        f"{signed['statement']}{promise} {told.count:,} synthetic images by {maker(signed)}; certificate.json says "
+        f"what is promised and what is not. {origin(signed)}"
     )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, unit_of
-from raysyn.report.card import origin
+from raysyn.report.card import maker, origin
 from raysyn.runs.may_leave import units_of
 from raysyn.screen.words import rounded_up, so_many
 
@@ -72,7 +72,8 @@ def disclosure(signed: Mapping[str, Any]) -> str:
 def adapted(signed: Mapping[str, Any]) -> str:
     """What all mechanisms of the ledger are made of, as far as they are raysyn's."""
     rows, sampled = signed["ledger"], any(row["sampling_rate"] < 1 for row in signed["ledger"])
-    others = [row["stage"] for row in rows if row["mechanism"] not in OWN_MECHANISMS]
+    foreign = "package" in signed["made_by"]  # whose mechanisms may have any name
+    others = [row["stage"] for row in rows if foreign or row["mechanism"] not in OWN_MECHANISMS]
     if others and len(others) == len(rows):
         return f"{BY_ITS_CODE[0].upper()}{BY_ITS_CODE[1:]}{WITH_SAMPLING if sampled else ''} ({', '.join(others)})"
     made = f"Poisson sampling, {ADAPTED}" if sampled else f"{ADAPTED[0].upper()}{ADAPTED[1:]}"
@@ -197,12 +198,11 @@ def choices(signed: Mapping[str, Any]) -> list[str]:
 
 
 def _basic(signed: Mapping[str, Any]) -> dict[str, Any]:
-    made = signed["made_by"]
     again = signed.get("drawn_anew")
     how = "" if again is None else f" Drawn after the run, with these settings: {again['settings']}."
     return {
         "name": f"synthetic {signed['public_facts']['name']}",
-        "description": f"Synthetic images by {made['method']} of raysyn {made['raysyn']}. {origin(signed)}{how}",
+        "description": f"Synthetic images by {maker(signed)}. {origin(signed)}{how}",
         "data_product_type": "Synthetic data",
         **dict.fromkeys(BY_THE_CURATOR),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from raysyn.privacy.cost import ADD_REMOVE_PERSON
+from raysyn.privacy.cost import ADD_REMOVE_PERSON, delta_beside
 from raysyn.report.card import CARD
 from raysyn.report.disclosure import ADAPTED, BY_ITS_CODE, DATA_FLOW, DATA_FLOW_WITHOUT_PROMISE, DISCLOSURE
 from raysyn.report.disclosure import WITH_SAMPLING as SAMPLED
@@ -93,6 +93,27 @@ def is_made(content: bytes, name: str, made: bytes) -> bool:
     return content in (made, *(before(name, made.decode()).encode() for before in (later, earlier)))
 
 
+EXISTED = "that this release exists: input that cannot be used is refused, which tells of it"
+OF_TERMS = (
+    (EXISTED, EXISTS),
+    ("what its dashboard and metrics tell: how", "what its dashboard and metrics tell, or a tracker: how"),
+)
+"""What a line of a certificate said, and says."""
+
+
+def as_now(line: str) -> str:
+    """A line of a certificate's lists as it is written now."""
+    for before, now in OF_TERMS:
+        line = line.replace(before, now)
+    return line
+
+
+def earlier_delta(delta: float, n: int, unit: str) -> str:
+    """What was said of it, with a share of 1/n that was rounded to the nearest."""
+    told = delta_beside(delta, n, unit)
+    return f"delta is {delta * n:.2g} of 1/n{told[told.index(' of 1/n') + len(' of 1/n') :]}"
+
+
 def earlier_terms(adjacency: str) -> dict[str, list[str]]:
     """What certificates said of what is covered and what is not, the same of every run."""
     whose = PERSONS if adjacency == ADD_REMOVE_PERSON else IMAGES
@@ -112,7 +133,7 @@ def earlier_terms(adjacency: str) -> dict[str, list[str]]:
             "run went on, such as accuracy on real images and losses of DP-SGD (of a submitted job, in Ray's log of "
             "it), what Ray held in its object store and spill folder meanwhile, and what its dashboard and metrics "
             "tell: how many tasks a stage had, and how long they took",
-            EXISTS,
+            EXISTED,
             "the choices listed under uncharged_choices",
             "anyone who obtains internal/secret, from which all noise can be computed and subtracted",
             ARITHMETIC,

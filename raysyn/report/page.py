@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from raysyn.report import disclosure
-from raysyn.report.card import IMAGES
+from raysyn.report.card import IMAGES, maker
 from raysyn.report.card import unit as whose
 from raysyn.report.meaning import CAPTION, corners
 from raysyn.screen.words import rounded_up
@@ -34,6 +34,7 @@ def page(signed: Mapping[str, Any]) -> str:
         "sha256": signed["files"][IMAGES]["sha256"],
         "data_flow": disclosure.DATA_FLOW if promised else disclosure.DATA_FLOW_WITHOUT_PROMISE,
         "public": disclosure.public(signed),
+        "maker": maker(signed),
         "choices": disclosure.choices(signed),
         "names": [*names[:MOST_NAMES], *([f"and {len(names) - MOST_NAMES} more"] if len(names) > MOST_NAMES else [])],
     }

@@ -147,14 +147,16 @@ def certificate(
     shape: Sequence[int],
     class_names: Sequence[str],
     persons: int | None = None,
+    package: str | None = None,
     public_images: Sequence[Mapping[str, Any]] = (),
     public_networks: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """What was spent and what that promises, from report.json's `privacy`; no figure measured on real data.
 
     `name`, `n`, `shape`, `class_names` and, where they are named, the number of `persons` describe the private data and
-    are public by definition; `public_images` (from `Public.described`) and `public_networks` (name, sha256) are what
-    else the release was made from. ValueError for a `privacy` of another version, which lacks what is certified here.
+    are public by definition; `package` is whose the method is, where it is not raysyn's; `public_images` (from
+    `Public.described`) and `public_networks` (name, sha256) are what else the release was made from.
+    ValueError for a `privacy` of another version, which lacks what is certified here.
     """
     head = {"statement": statement(privacy), "guarantee": privacy["guarantee"]}
     tail = {
@@ -167,7 +169,7 @@ def certificate(
         },
         "public_images": [dict(one) for one in public_images],
         "public_networks": [dict(one) for one in public_networks],
-        "made_by": {"raysyn": version(), "method": method},
+        "made_by": {"raysyn": version(), "method": method, **({} if package is None else {"package": package})},
     }
     if privacy["guarantee"] == "none":
         return {**head, "covers": [], **tail}

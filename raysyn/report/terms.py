@@ -29,8 +29,15 @@ TAKEN = (
     "those taken"
 )
 OTHERS = "other releases made from the same images, by raysyn or by hand: their epsilons and deltas add up"
-EXISTS = "that this release exists: input that cannot be used is refused, which tells of it"
+EXISTS = (
+    "that this release exists: input that cannot be used is refused, and a release that its own audit refutes is "
+    "withheld, which tells of them"
+)
 CHOICES = "the choices listed as not paid for"
+FOREIGN = (
+    "that the code of {}, which asked the private images, does what its ledger says, and asks them nothing more: it is "
+    "not raysyn's"
+)
 SECRET = "anyone who obtains the secret in the folder internal/, from which all noise can be computed and subtracted"
 ARITHMETIC = (
     "attacks on floating-point arithmetic: noise is drawn in ordinary floating point, not on a discrete grid, and ends "
@@ -44,7 +51,9 @@ def terms(signed: Mapping[str, Any]) -> dict[str, list[str]]:
     whose = PERSONS if signed["adjacency"] == ADD_REMOVE_PERSON else IMAGES
     known = public(bool(signed["public_images"]), bool(signed["public_networks"]))
     stays = inside(any(one.startswith(DP_SGD) for one in mechanisms))
-    lines = [*whose, TAKEN, *known, OTHERS, stays, EXISTS, CHOICES, SECRET, ARITHMETIC]
+    package = signed["made_by"].get("package")
+    code = [] if package is None else [FOREIGN.format(package)]
+    lines = [*whose, TAKEN, *known, OTHERS, stays, EXISTS, *code, CHOICES, SECRET, ARITHMETIC]
     return {"covers": [FILES, answers(mechanisms)], "does_not_cover": lines}
 
 
@@ -67,6 +76,6 @@ def inside(sgd: bool) -> str:
         "what stays with whoever ran it: the folder internal/, the storage that the machines share, the account of the "
         "images, what the console showed while the run went on, such as accuracy on real images"
         f"{' and losses of DP-SGD' if sgd else ''}, and of a run on Ray the log of a submitted job, what the object "
-        "store and spill folder held meanwhile, and what its dashboard and metrics tell: how many tasks a stage had, "
-        "and how long they took"
+        "store and spill folder held meanwhile, and what its dashboard and metrics tell, or a tracker: how many tasks "
+        "a stage had, and how long they took"
     )

@@ -100,7 +100,7 @@ CERTIFICATE: Mapping[str, Any] = {
     },
     "public_images": [_PUBLIC_IMAGES],
     "public_networks": [{"name": _TEXT, **_SHA256}],
-    "made_by": {"raysyn": _TEXT, "method": _TEXT},
+    "made_by": {"raysyn": _TEXT, "method": _TEXT, "package": _TEXT},
     "drawn_anew": {"of": dict.fromkeys(FILES, _SHA256), "settings": _TEXT},
     "files": dict.fromkeys(FILES, _SHA256),
 }

@@ -47,6 +47,20 @@ def test_how_many_images_persons_have_together_is_not_told() -> None:
     assert outside.told("experiments-1.0-statistics", 12_345, 12_345, {}) == ("experiments", 1, {"progress": 1.0})
 
 
+@pytest.mark.parametrize("stage", ["fidelity-1a2b", "utility", "distances", "attacks", "something new"])
+def test_what_judges_by_private_images_tells_no_more_than_its_end(stage: str) -> None:
+    """Whose units are chunks of these images, of which persons may have any number."""
+    outside, name = Outside(PLAN), stage.partition("-")[0]
+    heard = [outside.told(stage, done, 7, {"finetune_share": 0.5}) for done in range(8)]
+    assert heard == [None] * 7 + [(name, 1, {"progress": 1.0})]
+    assert Outside(None).told(stage, 3, 7, {}) == (name, 3, {"progress": 3 / 7})
+
+
+def test_a_stage_of_the_plan_is_private_whatever_it_is_called() -> None:
+    assert Outside(frozenset(["generator"])).told("generator", 3, 9, {}) is None
+    assert Outside(PLAN).told("generator", 3, 9, {}) == ("generator", 3, {"progress": 3 / 9})
+
+
 def test_experiments_tell_no_epsilon_nor_how_long_steps_take() -> None:
     """It is none that the release costs; before the first mark there is none in what is shown."""
     assert told("experiments-1.0-teacher", 2197) == [("experiments", 1, {"progress": 1.0})]

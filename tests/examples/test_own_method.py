@@ -28,8 +28,10 @@ from raysyn.privacy import units
 from raysyn.privacy.cost import LEAST_NOISE, Budget, Cost
 from raysyn.privacy.ledger import Plan, Release
 from raysyn.privacy.poisson import Stream
+from raysyn.report.terms import FOREIGN
 from raysyn.report.verify import main as verify
 from raysyn.runs import may_leave
+from raysyn.runs.versions import version
 
 TINY = "--data.limit 200 --means 2 --synthetic 40 --eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0"
 PAGE = ROOT / "docs/own_method.md"
@@ -51,6 +53,13 @@ def test_an_installed_method_is_run_and_listed_by_the_command(
     assert capsys.readouterr().err == ""
     shown = json.loads((tmp_path / "run/release/certificate.json").read_text())
     assert shown["made_by"]["method"] == "means" and 3.9 < shown["epsilon"] <= 4
+    # Nothing of it is said as if it were raysyn's own.
+    assert shown["made_by"]["package"] == "means 0.1"
+    assert FOREIGN.format("means 0.1") in shown["does_not_cover"]
+    for file in ("README.md", "croissant.json", "disclosure.json", "certificate.html"):
+        told = (tmp_path / "run/release" / file).read_text()
+        assert f"means of means 0.1, run by raysyn {version()}" in told.replace("\\", ""), file
+    assert "As the code of its method says (" in (tmp_path / "run/release/disclosure.json").read_text()
     (paid,) = shown["ledger"]
     assert (paid["stage"], paid["steps"], paid["sampling_rate"]) == ("means", 2, 1.0)
     assert any("digits" in choice for choice in shown["uncharged_choices"])

@@ -358,6 +358,8 @@ def test_the_default_delta_wants_a_hundred_images(n: int) -> None:
 def test_a_delta_near_one_in_n_is_warned_of() -> None:
     assert delta_beside(1e-5, 60_000).startswith("delta is 0.6 of 1/n, which is much: ")
     assert delta_beside(1e-7, 60_000) == "delta is 0.006 of 1/n"
+    # Never less than it is: 0.1249, of a delta by default.
+    assert delta_beside(1 / (3_000 * math.log(3_000)), 3_000).startswith("delta is 0.13 of 1/n, which is much: ")
 
 
 def test_budget_defaults() -> None:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from raysyn.compute import worker
 from raysyn.compute.worker import full_float32, has_bf16
 from raysyn.models.unet import UNet, UNetConfig
 from raysyn.privacy import bookkeeping, convolutions, engines, layers, trial
-from raysyn.privacy.trial import ENGINES, Choice, SGDSpeed
+from raysyn.privacy.trial import ENGINES, FUSED, Choice, SGDSpeed
 from raysyn.train.diffusion import DiffusionTask
 from raysyn.train.few_weights import few
 
@@ -190,6 +190,42 @@ def test_one_image_without_a_finite_gradient_counts_as_zero(engine: str) -> None
     torch.testing.assert_close(got.sum_P, rest.sum_P, rtol=1e-5, atol=1e-6)
     alone = engines.clipped_sum(ENGINES[engine], model, loss, [broken[:1], labels[:1]], CLIP)
     assert not alone.sum_P.any()
+
+
+@pytest.mark.parametrize("broken", [None, 0, IMAGES - 1])
+@pytest.mark.parametrize("size", [1, IMAGES, IMAGES + 1, 3 * IMAGES])
+def test_what_fills_a_batch_up_takes_no_part(size: int, broken: int | None) -> None:
+    model, loss, (x, labels) = everything(2)
+    if broken is not None:
+        x[broken] = torch.nan
+    seen = list[int]()
+
+    def engine(model: nn.Module, loss: Any, inputs: Any, *rest: Any) -> engines.Clipped:
+        seen.append(len(inputs[0]))
+        return bookkeeping.bookkeeping(model, loss, inputs, *rest)
+
+    want = engines.clipped_sum(bookkeeping.bookkeeping, model, loss, [x, labels], CLIP)
+    got = engines.clipped_sum(engine, model, loss, [x, labels], CLIP, size)
+    torch.testing.assert_close(got.sum_P, want.sum_P, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(got.norms_B, want.norms_B, rtol=1e-5, atol=1e-6, equal_nan=True)
+    torch.testing.assert_close(got.loss, want.loss, rtol=1e-5, atol=1e-6, equal_nan=True)
+    # Also the second time, without the image that is broken.
+    assert len(seen) == 1 + (broken is not None) and all(one == size for one in seen) == (size >= IMAGES)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("engine", [*sorted(ENGINES), FUSED])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_are_filled_where_kernels_round_by_size(
+    device: str, engine: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock()
+    monkeypatch.setattr(engines, "clipped_sum", asked)
+    monkeypatch.setattr(torch, "autocast", MagicMock())
+    choice = Choice(engine=engine, micro_batch=7, channels_last=False, precision=precision)
+    choice.clipped_sum(nn.Identity(), Mock(), [Mock(device=torch.device(device))], CLIP)
+    filled = device == "cuda" and precision == "bf16" and engine != "loop"
+    assert asked.call_args.args[-1] == (7 if filled else 0)
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))

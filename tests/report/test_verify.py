@@ -32,7 +32,7 @@ from raysyn.report import pictures as sheets
 from raysyn.report import verify as verifying
 from raysyn.report.card import CARD
 from raysyn.report.disclosure import DISCLOSURE
-from raysyn.report.earlier import earlier, earlier_terms, later
+from raysyn.report.earlier import OF_TERMS, earlier, earlier_delta, earlier_terms, later
 from raysyn.report.meaning import SENTENCES, attack_limits, attack_sentence, figures, told
 from raysyn.report.pictures import png_bytes
 from raysyn.report.release import (
@@ -935,9 +935,38 @@ def test_releases_with_the_terms_and_pages_that_were_written_last_pass(
     assert status == 0, last
     assert rows["terms"][1] == "are what an earlier raysyn certified"
     assert rows["pages"][1].endswith("as an earlier raysyn wrote it: disclosure.json and certificate.html")
+    # Those in between, which differ by two lines.
+    between = {name: [before(line) for line in signed[name]] for name in ("covers", "does_not_cover")}
+    assert between != {name: signed[name] for name in between}
+    path.write_text(json.dumps(signed | between))
+    sign(release, pages_of(json.loads(path.read_text())))
+    status, rows, last = checked(release, capsys)
+    assert status == 0, last
+    assert rows["terms"][1] == "are what an earlier raysyn certified"
+    path.write_text(json.dumps(json.loads(path.read_text()) | earlier_terms(signed["adjacency"])))
     # Terms of both at once are nobody's.
     path.write_text(json.dumps(json.loads(path.read_text()) | {"covers": signed["covers"]}))
     assert checked(release, capsys)[1]["terms"][0] == "FAILS"
+
+
+def test_a_share_of_1_over_n_that_was_rounded_to_the_nearest_passes(
+    sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = sound / "certificate.json"
+    signed = json.loads(path.read_text())
+    signed["public_facts"]["private_images"] = n = 124_900
+    path.write_text(json.dumps(signed | {"delta_beside": earlier_delta(signed["delta"], n, "image")}))
+    verdict, told = checked(sound, capsys)[1]["delta"]
+    assert verdict == "holds" and told.startswith("delta is 0.12 of 1/n, which is much: ")
+    assert delta_beside(signed["delta"], n).startswith("delta is 0.13 of 1/n, which is much: ")
+    path.write_text(json.dumps(signed | {"delta_beside": "delta is 0.11 of 1/n"}))
+    assert checked(sound, capsys)[1]["delta"][0] == "FAILS"
+
+
+def before(line: str) -> str:
+    for was, now in OF_TERMS:
+        line = line.replace(now, was)
+    return line
 
 
 def test_what_was_said_of_one_class_and_one_image_is_known() -> None:

@@ -132,7 +132,8 @@ def run(setting: PrivateSetting) -> Report:
     synthesis = synthesis_of(config, private)
     chosen = synthesis.chosen(public, private.units, config.synthetic)
     released, soft, told = align(setting, teacher, wanted, public, synthesis, chosen)
-    images = [] if public is None else [public.described("changed")]
+    changed = bool(config.alignment.iterations) or config.alignment.start != "public"
+    images = [] if public is None else [public.described("changed" if changed else "unchanged")]
     privacy = release(setting, NAME, released, uncharged(config), soft_labels=soft, public_images=images)
 
     # Measured on real images: for the report, which stays inside.

@@ -624,6 +624,10 @@ def test_a_run_that_takes_no_step_says_so(tmp_path: Path) -> None:
     run(replace(config, eval=UNJUDGED), tmp_path / "run")
     page = (tmp_path / "run/internal/report.html").read_text()
     assert "no step was taken towards these statistics" in page and "Alignment (figure 4" not in page
+    signed = json.loads((tmp_path / "run/release/certificate.json").read_text())
+    assert [one["released"] for one in signed["public_images"]] == ["unchanged"]
+    card = (tmp_path / "run/release/README.md").read_text()
+    assert "fitted in size, under labels that a program made" in card and "changed by a program" not in card
 
 
 def test_a_run_begun_by_another_rule_for_its_steps_is_another_run() -> None:
