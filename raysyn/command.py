@@ -37,8 +37,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "raysyn") -> int:
 def _main(words: Sequence[str], prog: str) -> int:
     if not words:
         print(overview(prog), file=sys.stderr)
-        return cli.refuse(f"{prog} has nothing to do: give a method and a preset, or a verb")
+        return cli.refuse(
+            f"{prog} has nothing to do: give a method and a preset, or a verb; `{prog} look FOLDER` and "
+            f"`{prog} auto FOLDER --epsilon 3 --dry-run` begin with images of yours"
+        )
     first, *rest = words
+    if first in SPELT:
+        # As other programs have it.
+        first, rest = (rest[0], [*rest[1:], "--help"]) if first == "help" and rest else (SPELT[first], rest)
     if first in cli.HELP:
         print(overview(prog))
         return 0
@@ -50,7 +56,11 @@ def _main(words: Sequence[str], prog: str) -> int:
             print(_help(first, f"{prog} {first}", rest, "--help-all" in asked))
             return 0
         return VERBS[first](rest)
-    return run(_known(first, prog), rest, f"{prog} {first}")
+    entry = _known(first, prog)
+    return run(entry, rest, f"{prog} {entry.name}")
+
+
+SPELT = {"help": "--help", "version": "--version"}
 
 
 def _help(verb: str, prog: str, words: Sequence[str], everything: bool) -> str:
@@ -111,14 +121,15 @@ def _row(name: str, text: str) -> str:
 
 def _known(word: str, prog: str) -> Entry:
     """The method or tool; leaves with a sentence, and what was probably meant, where there is none."""
-    with suppress(ValueError):
-        # First: a broken package of somebody else's stops no method of ours.
-        return catalogue.find(word)
+    for spelt in (word, word.replace("-", "_")) if not word.startswith("-") else ():
+        with suppress(ValueError):
+            # First: a broken package of somebody else's stops no method of ours.
+            return catalogue.find(spelt)
     entries = all_methods() | {one.name: one for one in catalogue.TOOLS}
     if word not in entries:
         kind = "flag" if word.startswith("-") else "method or verb"
         more = "" if word.startswith("-") else "; a method of another package must be installed"
         near = guess(word, [*entries, *VERBS, "--version", "--help"])
-        known = ", ".join([*entries, *VERBS])
-        cli.refuse(f"{word} is no {kind} of {prog}{near}: the first word is one of {known}{more}")
+        known = f": the first word is one of {', '.join([*entries, *VERBS])}{more}"
+        cli.refuse(f"{word} is no {kind} of {prog}{near}{f'; `{prog} help` lists all' if near else known}")
     return entries[word]

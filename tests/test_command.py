@@ -38,11 +38,11 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     [
         (
             "dp_fet quick",
-            f"dp_fet is no method or verb of raysyn (did you mean dp_feta?): the first word is one of {FIRST}",
+            "dp_fet is no method or verb of raysyn (did you mean dp_feta?); `raysyn help` lists all",
         ),
-        ("methds", "methds is no method or verb of raysyn (did you mean methods?): the first word is one of"),
+        ("methds", "methds is no method or verb of raysyn (did you mean methods?); `raysyn help` lists all"),
         ("zzz", f"zzz is no method or verb of raysyn: the first word is one of {FIRST}"),
-        ("--versoin", "--versoin is no flag of raysyn (did you mean --version?): the first word is one of"),
+        ("--versoin", "--versoin is no flag of raysyn (did you mean --version?); `raysyn help` lists all"),
         ("--data.size 3", "--data.size is no flag of raysyn: the first word is one of"),
         ("report", "report has no run: give the folders"),
         ("report --htm x", "--htm is no flag of report (did you mean --html?)"),
@@ -107,7 +107,8 @@ def test_nothing_to_do_is_said_under_what_there_is(capsys: pytest.CaptureFixture
         main([])
     out, err = capsys.readouterr()
     assert left.value.code == 2 and out == ""
-    assert err.endswith("error: raysyn has nothing to do: give a method and a preset, or a verb\n")
+    assert "error: raysyn has nothing to do: give a method and a preset, or a verb; `raysyn look FOLDER` and " in err
+    assert err.endswith("`raysyn auto FOLDER --epsilon 3 --dry-run` begin with images of yours\n")
     assert all(f"\n  {name} " in err for name in (*catalogue.methods(), *VERBS, "lira", "leaderboard"))
 
 
@@ -118,6 +119,18 @@ def test_what_there_is_fits(word: str, capsys: pytest.CaptureFixture[str], monke
     assert max(len(line) for text in texts for line in text.splitlines()) <= 80
     assert all(verb in texts[0] for verb in VERBS) and set(USAGE) == set(VERBS)
     assert all(text.startswith("usage: raysyn ") for text in (texts[0], *texts[2:]))
+
+
+def test_help_and_version_are_words_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, same in (
+        (["help"], ["--help"]), (["version"], ["--version"]), (["help", "dp_feta"], ["dp_feta", "--help"]),
+        (["help", "dp-feta", "quick"], ["dp_feta", "quick", "--help"]), (["help", "look"], ["look", "--help"]),
+    ):  # fmt: skip
+        assert said(capsys, *words) == said(capsys, *same)
+
+
+def test_a_method_may_be_written_with_dashes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "dp-merf", "--help") == said(capsys, "dp_merf", "--help")
 
 
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -216,6 +216,7 @@ def test_persons_reach_the_run_and_delta_and_choice_are_theirs(
         ("auto --epsilon 3", "auto has no source: begin with a file, folder or name of images"),
         ("auto digits", "epsilon is not given, and a budget is spent once: say how much, such as --epsilon 3"),
         ("auto digits --epsilon 0", "epsilon is 0.0: give a finite number above 0"),
+        ("auto digits --budget.epsilon 0", "epsilon is 0.0: give a finite number above 0"),
         ("auto digits --epsilon 3 --minutes nan", "minutes is nan: give a finite number above 0"),
         ("auto digits --epsilon 3 --minutes 0.001", "minutes is 0.001, but the quickest method takes about"),
         ("auto nothing.parquet --epsilon 3", "data.path='nothing.parquet' does not exist"),

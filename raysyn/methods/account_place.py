@@ -16,7 +16,7 @@ from raysyn.report.release import CERTIFICATE, RELEASE
 from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
 from raysyn.runs.account_lines import BEGINS, Book, now
-from raysyn.runs.account_near import near
+from raysyn.runs.account_near import Near, near
 from raysyn.runs.ownership import id_of
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import local_folder, read_bytes, without_password
@@ -174,13 +174,15 @@ def _check_elsewhere(usual: FileBook, book: Book | None, asked: Asked, console: 
         _say_no_note(account_elsewhere.why_no_note(usual), book, console)
 
 
-def _say_near(places: tuple[str, ...], book: Book, console: Console) -> None:
+def _say_near(found: Near, book: Book, console: Console) -> None:
     """Say which other accounts a new one may be a second one of, as of a table and the folder that it lies in."""
-    if others := tuple(place for place in places if place != account_elsewhere.place_of(book)):
+    likeliest = found.likeliest
+    if others := tuple(place for place in found.places if place != account_elsewhere.place_of(book)):
+        which = f"by --budget.account {shlex.quote(likeliest)}" if likeliest in others and likeliest else None
         console.say(
             f"WARNING: this run begins a new account, {book}, in which no earlier run counts: if "
             f"{account_elsewhere.told(others)} {'is' if len(others) == 1 else 'are'} of the same people, name one "
-            f"account for all, as by --budget.account {shlex.quote(others[-1])}"
+            f"account for all, {'by that one as --budget.account' if which is None else f'as {which}'}"
         )
 
 

@@ -82,7 +82,7 @@ def _instead(book: Book, source: str, itself: bool) -> str:
     if isinstance(book, FileBook) and not itself:
         if others := account_elsewhere.noted(book):
             return f"{account_elsewhere.told(others)}, where its runs are entered"
-        if others := near(book, source):
+        if others := near(book, source).places:
             return f"{account_elsewhere.told(others)}, if that is of the same people, or the source of the runs"
     return "the source of the runs, or the file that --budget.account named"
 

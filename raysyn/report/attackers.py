@@ -111,12 +111,17 @@ def _row(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> tuple[str
     )
 
 
+TOLD = 0.1
+"""An advantage that an attack may have had, by its interval, is not called none where it is above this."""
+
+
 def guessing(ahead: Mapping[str, Any], between: str = ", ") -> str:
     """What stands behind an advantage that is none, or may be none by its interval; empty of any other."""
     if ahead["value"] is None:
         return ""
     if ahead["value"] <= 0:
-        return f"{between}no better than guessing"
+        few = ahead["high"] > TOLD
+        return f"{between}{'too few to tell it from guessing' if few else 'no better than guessing'}"
     return f"{between}which may be guessing" if ahead["low"] <= 0 else ""
 
 

@@ -59,8 +59,9 @@ def verify(release: Path, laid_out: bool = True, fits: NetworkFits | None = None
         if os.path.isfile(release):
             raise ValueError(f"{release} is a file: name the folder that it lies in, {release.parent}") from error
         inside = release / RELEASE
+        why = (isinstance(error, OSError) and error.strerror) or error
         mend = f"name {inside}" if os.path.isfile(inside / CERTIFICATE) else "name the folder release/ of a run"
-        raise ValueError(f"{release / CERTIFICATE} cannot be read ({error}): {mend}") from error
+        raise ValueError(f"{release / CERTIFICATE} cannot be read ({why}): {mend}") from error
     try:
         said = _promise(signed) if signed["guarantee"] != "none" else _no_promise(signed)
         checks = [*said, _fields(signed), *_files(release, signed, laid_out, fits)]

@@ -7,27 +7,43 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import ENDING, FileBook
 
 
-def near(usual: FileBook, given: str) -> tuple[str, ...]:
-    """Places of the accounts beside a source, at the top of it and of folders that it lies in, but for its own and
-    those that the note beside it names, the likeliest last; `usual` is where its own is or would be, and `given` how
-    the source was named, which may be a link elsewhere."""
+class Near(NamedTuple):
+    """Places of accounts, and the one of them to name, but where several are no likelier than others."""
+
+    places: tuple[str, ...]
+    likeliest: str | None
+
+
+def near(usual: FileBook, given: str) -> Near:
+    """The accounts beside a source, at the top of it and of folders that it lies in, but for its own and those that the
+    note beside it names, the likeliest last; `usual` is where its own is or would be, and `given` how the source was
+    named, which may be a link elsewhere."""
     found = dict[Path, tuple[int, int]]()
     for source in (_source(usual.path), Path(os.path.abspath(os.path.expanduser(given)))):
         for path, likely in _around(source):
             found[path] = max(likely, found.get(path, likely))
-    places = list[str]()
+    places = dict[str, int]()
     for path in sorted(found, key=lambda path: found[path], reverse=True):
         book = FileBook(path)
         # It raises nothing, as of a name that is too long.
         own = [account_elsewhere.place_of(book)] if os.path.isfile(path) else []
-        places += [*reversed(account_elsewhere.noted(book)), *own]
+        for place in (*reversed(account_elsewhere.noted(book)), *own):
+            places.setdefault(place, found[path][0])
     known = {account_elsewhere.place_of(usual), *account_elsewhere.noted(usual)}
-    return tuple(reversed([place for place in dict.fromkeys(places) if place not in known]))
+    told = [place for place in places if place not in known]
+    # Several that do no more than lie beside it are as likely to be of others.
+    clear = len(told) == 1 or (told and places[told[0]] > BESIDE)
+    return Near(tuple(reversed(told)), told[0] if clear else None)
+
+
+BESIDE = 0
+"""How likely an account is of the same people that lies beside a source and shares no name with it."""
 
 
 def _around(source: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
@@ -35,7 +51,7 @@ def _around(source: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
     one in the source, one of a folder around it, the nearest first, and one that lies beside it."""
     above = [parent.with_name(parent.name + ENDING) for parent in source.parents if parent.name]
     ranked = [*((path, 2) for path in _in(source)), *((path, 1) for path in above)]
-    ranked += [(path, 0) for path in _in(source.parent)]
+    ranked += [(path, BESIDE) for path in _in(source.parent)]
     for at, (path, likely) in enumerate(ranked):
         yield path, (3 if _source(path).stem == source.stem else likely, -at)
 

@@ -238,6 +238,11 @@ def explained() -> Iterator[None]:
     except BrokenPipeError:
         raise  # nobody reads the output: see `printing`
     except OSError as error:
+        if (full := _no_room(error)) is not None:
+            raise ValueError(
+                f"what is to be written{f' in {error.filename}' if error.filename else ''} has no room ({full}): free "
+                "some, or raise the limit"
+            ) from error
         place = error.filename or "a file"
         raise ValueError(f"{place} cannot be used: {error.strerror or error}; name another one") from error
 

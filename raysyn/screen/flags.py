@@ -144,7 +144,7 @@ def assigned(config: C, words: Sequence[str], prog: str) -> C:
     at = 0
     while at < len(words):
         head, equals, first = words[at].partition("=")
-        name = head[2:].replace("_", "-")
+        name = _spelt(head[2:].replace("_", "-"), known)
         if not head.startswith("--") or name not in known:
             raise ValueError(_unknown(words[at], head, known, prog))
         flag, end = known[name], at + 1
@@ -167,6 +167,16 @@ def assigned(config: C, words: Sequence[str], prog: str) -> C:
         if flag.path in changes and changes[flag.path] != flag.value:
             _refuse_unread(made, flag.path, flag.name)
     return made
+
+
+ALSO = {"epsilon": "budget.epsilon", "delta": "budget.delta", "budget.epsilon": "epsilon", "budget.delta": "delta"}
+"""Flags that are called otherwise where a budget is a group, or where it is none: each is taken for the other."""
+
+
+def _spelt(name: str, known: Mapping[str, Flag]) -> str:
+    """`name`, or what it is called here."""
+    other = ALSO.get(name)
+    return other if name not in known and other in known and other is not None else name
 
 
 def _refuse_unread(made: Any, path: tuple[str, ...], name: str) -> None:

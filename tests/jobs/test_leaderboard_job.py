@@ -205,6 +205,7 @@ def test_all_methods_at_two_seeds(tmp_path: Path) -> None:
             "run dp_feta-quick-central.count--1-eps1-seed0: central.count is -1",
         ),
         (("--methods", "dp_feta", "--more", "privimage:--public.path x"), "privimage is not among the methods"),
+        (("--more", "dp_feta:--epsilon 3"), "--epsilon is what the leaderboard itself decides"),
         (("--more", "dp_feta:--budget.epsilon 3"), "--budget.epsilon is what the leaderboard itself decides"),
         (("--budget.total", "10"), "budget.account and budget.total are of single runs"),
         (("--vary=--central.count",), "give one flag with its values"),

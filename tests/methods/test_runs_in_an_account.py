@@ -465,9 +465,23 @@ def test_the_likeliest_of_the_accounts_nearby_is_named(place: Place, source: str
         if one != source:
             (place.root / f"{one}.account.jsonl").write_text("x")
     given, there = str(place.root / source), (place.root / f"{likely}.account.jsonl").resolve()
-    assert account_near.near(beside(given), given)[-1] == str(there)
+    found = account_near.near(beside(given), given)
+    assert found.places[-1] == found.likeliest == str(there)
     with pytest.raises(ValueError, match=rf" {re.escape(str(there))}( and \d more)?, if that is of the same people"):
         accounts.told(given)
+
+
+@pytest.mark.parametrize(("others", "named"), [(("a.csv",), True), (("a.csv", "m"), False), (("a.csv", "scans"), True)])
+def test_of_several_that_merely_lie_beside_none_is_named(place: Place, others: tuple[str, ...], named: bool) -> None:
+    (place.root / "scans.csv").write_text("x")
+    for one in others:
+        (place.root / f"{one}.account.jsonl").write_text("x")
+    text = io.StringIO()
+    place.made("a", text=text, config={"data": DataConfig(name=None, path=str(place.root / "scans.csv"))})
+    said = " ".join(text.getvalue().split())
+    likeliest = (place.root / f"{others[-1]}.account.jsonl").resolve()
+    how = f"as by --budget.account {likeliest}" if named else "by that one as --budget.account"
+    assert f"of the same people, name one account for all, {how}" in said
 
 
 def test_a_look_around_refuses_no_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,7 +494,7 @@ def test_a_look_around_refuses_no_run(place: Place, monkeypatch: pytest.MonkeyPa
         raise PermissionError
 
     monkeypatch.setattr(os, "listdir", denied)
-    assert account_near.near(beside(str(long)), str(long)) == ()
+    assert account_near.near(beside(str(long)), str(long)) == ((), None)
 
 
 def test_of_a_sealed_run_no_new_account_is_told(place: Place) -> None:

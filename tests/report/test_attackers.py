@@ -105,7 +105,8 @@ def test_an_attack_without_scores_and_one_of_two_scores_are_rows_too() -> None:
 
 def test_an_advantage_that_is_none_is_called_so() -> None:
     for figures, said in (((0.2, 0.1, 0.3), ""), ((0.1, -0.1, 0.3), "which may be guessing"),
-                          ((0.0, -0.2, 0.2), "no better than guessing"),
+                          ((0.0, -0.05, 0.1), "no better than guessing"),
+                          ((-0.111, -0.283, 0.64), "too few to tell it from guessing"),
                           ((-0.19, -0.3, -0.1), "no better than guessing")):  # fmt: skip
         ahead = dict(zip(("value", "low", "high"), figures, strict=True))
         one, row = told(record(1.0) | {"advantage": ahead})

@@ -37,6 +37,29 @@ def test_a_group_that_may_be_left_out_is_made_by_its_flags_and_left_out_by_none(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Promise:
+    epsilon: float = 10.0
+    delta: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped:
+    budget: Promise = Promise()
+
+
+def test_a_budget_is_understood_with_its_group_and_without_where_one_of_both_is_a_flag() -> None:
+    assert assigned(Grouped(), ["--epsilon", "3", "--delta=1e-5"], "x").budget == Promise(epsilon=3, delta=1e-5)
+    assert assigned(Promise(), ["--budget.epsilon=3", "--budget.delta", "1e-5"], "x") == Promise(epsilon=3, delta=1e-5)
+    for config, words in (
+        (Grouped(), ["--epsilonn", "3"]),
+        (Outer(), ["--epsilon", "3"]),
+        (Promise(), ["--b.delta=1"]),
+    ):
+        with pytest.raises(ValueError, match=rf"^{words[0].partition('=')[0]} is no flag of x"):
+            assigned(config, words, "x")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Typed:
     whole: int = 1
     number: float = 1.0

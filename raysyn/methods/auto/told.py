@@ -14,6 +14,10 @@ CLOSE = 0.01
 """Accuracies that differ by less are the same."""
 
 
+FEW = 10
+"""So many times fewer images than were measured, and a figure would say nothing."""
+
+
 def few(n: int, unit: str) -> tuple[float | None, list[str]]:
     """The delta to name where so many units are too few for the default, and a sentence on it; else None, and none."""
     if n >= FEWEST:
@@ -33,7 +37,9 @@ def lines(choice: Choice, case: Case) -> list[str]:
         kind = "colour" if case.facts.shape[2] == 3 else "grey"
         told.append(f"Not measured on {kind} images, and so not looked at: {_listed(choice.unmeasured)}.")
     if case.public and picked.method not in WITH_PUBLIC:
-        told.append(f"The public images are not used: {picked.method} needs none.")
+        longer = [one for one in choice.all if one.method in WITH_PUBLIC and one.minutes > case.minutes]
+        more = "; the methods that learn from them take longer than --minutes" if longer else ""
+        told.append(f"The public images are not used: {picked.method} needs none{more}.")
     if choice.outside:
         told.append(
             f"Outside of what was measured: {'; '.join(choice.outside)}. What is said below is extrapolated, and may "
@@ -96,6 +102,12 @@ def expected(picked: Candidate, case: Case) -> list[str]:
     classes = case.facts.classes
     if classes == 1:
         return ["Expected: there is one class alone, so that no accuracy says anything of the images."]
+    fewest = min(cell.n for cell in picked.near)
+    if case.facts.n * FEW < fewest:
+        return [
+            f"Expected: far less than was measured, of {fewest:,} images at least: {case.facts.n:,} are fewer than a "
+            "tenth of these, so that no figure is foretold."
+        ]
     reached = _range([cell.accuracy for cell in picked.near])
     floor = "" if picked.method == FLOOR else f", floor {_range([floor_of(cell).accuracy for cell in picked.near])}"
     real = _range([cell.real for cell in picked.near])
@@ -136,7 +148,10 @@ def helps(choice: Choice, case: Case) -> list[str]:
         # What would not be picked then either is no help.
         if one.fits or not one.measured or one.gain - picked.gain < CLOSE or one.gain < MARGIN:
             continue
-        needs = f"public images that resemble yours, by {one.method}" if one.method in WITH_PUBLIC else one.method
+        needs = one.method
+        if one.method in WITH_PUBLIC:
+            given = f"{one.method} with your public images, if they resemble yours as those did"
+            needs = given if case.public else f"public images that resemble yours, by {one.method}"
         time = "" if one.minutes <= case.minutes else f", with --minutes {one.minutes:.0f}"
         told.append(f"{needs}{time}: {100 * (one.gain - picked.gain):.1f} points")
     if not case.public and (tried := [one for one in choice.all if one.method in WITH_PUBLIC and one.measured]):

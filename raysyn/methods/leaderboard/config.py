@@ -15,7 +15,8 @@ from raysyn.metrics.utility import EvalConfig, Name
 
 NAME = "leaderboard"
 EPSILON = "--budget.epsilon"
-DECIDED = ("--out", "--on.address", "--seed", EPSILON, "--chosen-among", "--dry-run", "--help", "-h")
+SAID_SHORT = "--epsilon"
+DECIDED = ("--out", "--on.address", "--seed", EPSILON, SAID_SHORT, "--chosen-among", "--dry-run", "--help", "-h")
 """Flags of the methods that are not for the user to add."""
 
 
@@ -98,7 +99,7 @@ class Config:
         if method is not None and method not in self.methods:
             raise ValueError(f"{name} is {told!r}, but {method} is not among the methods: {', '.join(self.methods)}")
         # Of a method that runs once, whatever the epsilons, some models may have a budget.
-        free = (EPSILON,) if method is not None and not paid(method) else ()
+        free = (EPSILON, SAID_SHORT) if method is not None and not paid(method) else ()
         words = words_of(name, text)
         for flag in DECIDED:
             if flag not in free and any(word.replace("_", "-").startswith(flag) for word in words):

@@ -193,6 +193,23 @@ def test_public_images_that_are_not_used_are_spoken_of(rows: list[Cell]) -> None
     assert any("The public images are not used" in line for line in told.lines(choose(asked), asked))
 
 
+def test_who_has_public_images_and_lacks_time_is_told_to_give_time(rows: list[Cell]) -> None:
+    rows[2] = replace(rows[2], making_s=2994.0)
+    asked = case(public=True, minutes=10)
+    said = " ".join(told.lines(choose(asked), asked))
+    assert f"{FLOOR} needs none; the methods that learn from them take longer than --minutes." in said
+    assert "privimage with your public images, if they resemble yours as those did, with --minutes 50: 20.0 p" in said
+    assert "public images that resemble yours, by" not in said
+
+
+@pytest.mark.parametrize(("n", "figure"), [(300, True), (299, False)])
+def test_no_figure_is_foretold_of_a_tenth_of_what_was_measured(n: int, figure: bool, rows: list[Cell]) -> None:
+    asked = case(n=n)
+    (first, *_) = told.expected(choose(asked).picked, asked)
+    assert ("accuracy on real test images" in first) == figure
+    assert first.startswith("Expected: far less than was measured, of 3,000 images at least: 299 are") != figure
+
+
 @pytest.mark.parametrize("row", runs(), ids=lambda row: "-".join(str(row[name]) for name in KEY))
 def test_what_was_measured_is_what_is_run(row: dict[str, Any]) -> None:
     """But for the number of images, which a run of auto has more of where there are more private ones."""
