@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from raysyn.data.images import Dataset, Images
 from raysyn.draw_source import DRAWN, NOT_ENDED
 from raysyn.methods import canaries, catalogue
-from raysyn.methods.method import Method, source_of
+from raysyn.methods.method import Method
 from raysyn.methods.own_network import refuse_unnamed
+from raysyn.methods.whose import source_of
 from raysyn.report import shadowed
 from raysyn.report.across_runs import ATTACKED
 from raysyn.report.release import read_images

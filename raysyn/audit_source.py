@@ -14,8 +14,9 @@ import torch
 from raysyn.audits.own_run import Run
 from raysyn.data.images import Images
 from raysyn.methods import catalogue
-from raysyn.methods.method import Method, source_of
+from raysyn.methods.method import Method
 from raysyn.methods.own_network import refuse_unnamed
+from raysyn.methods.whose import source_of
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import cost_of
 from raysyn.report.verify import DAMAGE

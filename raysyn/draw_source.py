@@ -18,8 +18,9 @@ import torch
 from raysyn.data.images import Images
 from raysyn.methods import catalogue, network
 from raysyn.methods.class_shares import known
-from raysyn.methods.method import Method, source_of
+from raysyn.methods.method import Method
 from raysyn.methods.synthesis import Drawing
+from raysyn.methods.whose import source_of
 from raysyn.report.card import IMAGES
 from raysyn.report.verify import DAMAGE, verify
 from raysyn.report.verify_contents import parsed

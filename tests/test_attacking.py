@@ -26,7 +26,7 @@ from raysyn.attacked_run import attacked
 from raysyn.data.images import DataConfig, Images, load
 from raysyn.methods import catalogue, shadowing
 from raysyn.methods.knowledge_recycling.config import split
-from raysyn.methods.method import source_of
+from raysyn.methods.whose import source_of
 from raysyn.report.run_page import FOUND
 from raysyn.runs.folder import REPORT_JSON
 from raysyn.runs.refusals import RUN_JSON

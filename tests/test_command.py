@@ -88,6 +88,13 @@ def test_a_mistake_is_one_sentence(capsys: pytest.CaptureFixture[str], words: st
     assert out == "" and err.startswith(f"error: {sentence}") and err.count("\n") == 1, err
 
 
+def test_a_place_that_is_taken_is_refused_before_images_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main("noisy_means quick --data.path nowhere.parquet --out pyproject.toml".split())
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith("error: --out pyproject.toml is a file; choose a new folder")
+
+
 def test_who_would_prepare_images_of_their_own_is_told_that_they_need_not(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["prepare", "scans/"])

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +16,6 @@ from raysyn.data.counting import told_to
 from raysyn.data.folders import reads
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, ends, misfits, network, tracking, unpaid_looks
-from raysyn.methods.catalogue import GROUP
 from raysyn.methods.class_shares import check_counted, say_few
 from raysyn.methods.common import Asked, Connect, Setting, kept_settings, open_run, say_empty, show_plan
 from raysyn.methods.declared import Declared
@@ -28,12 +23,13 @@ from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
+from raysyn.methods.whose import package_of, source_of
 from raysyn.privacy import units
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries.counts import COUNTS
 from raysyn.runs import may_leave
-from raysyn.runs.refusals import RUN_JSON, holds_another, identity, refused
+from raysyn.runs.refusals import RUN_JSON, holds_another, identity, refuse_strangers, refused
 from raysyn.runs.storage import local_folder
 from raysyn.screen.console import Console
 from raysyn.train import samplers
@@ -165,6 +161,8 @@ class Method:
     def _check(self, command: Command) -> None:
         """ValueError for what is wrong whatever the images are."""
         tracking.check(command.track, command.out)
+        if not command.dry_run and (here := local_folder(command.out)) is not None:
+            refuse_strangers(here)
         refuse_inside(command.out, getattr(getattr(command.config, "data", None), "path", None), command.config)
         if (written := getattr(command.config, "release", None)) is not None and written.network:
             network.check(self.network, command.config, self.name)
@@ -271,33 +269,3 @@ def refuse_inside(out: str, private: str | None, config: Any) -> None:
                 f"--out {out} lies in {source}, the {kind} that the run is made of, and its files would be read among "
                 "them; choose a folder elsewhere"
             )
-
-
-def source_of(run: Callable[[Any], Any]) -> dict[str, str]:
-    """What tells a method of somebody else's from the same one edited: {"method_source": SHA-256 (hex)} of every Python
-    file of its package, whether it is loaded by now or not. Edited code in an old folder could ask the private images
-    anew with the noise of the old answer. For raysyn's own methods its version says it."""
-    package = _package(run)
-    if package == "raysyn":
-        return {}
-    own = Path(str(sys.modules[package].__file__))
-    files = sorted(own.parent.rglob("*.py")) if own.name == "__init__.py" else [own]
-    found = hashlib.sha256()
-    for file in files:
-        found.update(f"{file.relative_to(own.parent)}:{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
-    return {"method_source": found.hexdigest()}
-
-
-def package_of(run: Callable[[Any], Any]) -> str | None:
-    """Whose a method is, with the version that is installed, as a certificate names it; None of raysyn's own."""
-    package = _package(run)
-    if package == "raysyn":
-        return None
-    for one in entry_points(group=GROUP):
-        if one.module.partition(".")[0] == package and one.dist is not None:
-            return f"{one.dist.name} {one.dist.version}"
-    return package
-
-
-def _package(run: Callable[[Any], Any]) -> str:
-    return run.__module__.partition(".")[0]
