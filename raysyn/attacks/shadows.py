@@ -42,6 +42,9 @@ FEWEST_BY_FAST = 4
 """Members (images, or persons), of which a control model's half has 2."""
 STACKS = (1, 2, 4, 8)
 TRIAL_STEPS = 8
+"""Of each stack at most, and as many before these to warm up."""
+TRIAL_SHARE = 0.05
+"""Of the sweep's own steps that the trial takes at most, but for two of each stack."""
 WORTH_IT = 0.95
 
 
@@ -248,6 +251,14 @@ def _has_place(models: int, shared: tuple[Any, ...]) -> bool:
     return free is None or HEADROOM * models * step_bytes([model], lambda: model(pixels)) <= free
 
 
+def trial_steps(config: AttackConfig, images: int, recipe: RecipeConfig) -> int:
+    """Steps in which each stack is timed, of shadow models that learn from so many images: a few small networks would
+    else be trained for a quarter of their sweep before it begins."""
+    own = config.shadow_models * recipe.epochs * math.ceil(images / recipe.batch_size)
+    tried = 2 * sum(size for size in STACKS if size <= config.shadow_models)
+    return max(2, min(TRIAL_STEPS, int(TRIAL_SHARE * own / tried)))
+
+
 def time_stacks(sizes: Sequence[int], shared: tuple[Any, ...]) -> dict[str, float]:
     """Seconds per model and step of each stack size, by its name; infinite where memory ends."""
     found: dict[str, float] = {}
@@ -257,11 +268,11 @@ def time_stacks(sizes: Sequence[int], shared: tuple[Any, ...]) -> dict[str, floa
             continue
         parts, _, starts = _prepare(range(size), shared)
         recipe: RecipeConfig = replace(shared[3], epochs=2)
-        clock = Clock()
+        steps, clock = trial_steps(shared[1], len(shared[0]) // 2, shared[3]), Clock()
         try:
             # Progress is told after each epoch; the first warms up.
-            teach(clock, shared[2], recipe, parts, TRIAL_STEPS * recipe.batch_size, starts, list(range(size)))
-            found[str(size)] = float(np.diff(clock.times)[0]) / TRIAL_STEPS / size
+            teach(clock, shared[2], recipe, parts, steps * recipe.batch_size, starts, list(range(size)))
+            found[str(size)] = float(np.diff(clock.times)[0]) / steps / size
         except torch.OutOfMemoryError:
             found[str(size)] = float("inf")
     return found
