@@ -154,18 +154,30 @@ def sweep(
 
     Beside the sweep: (M, N) bool, which images each model labels rightly.
     """
-    shared = (pool.images, config, network, recipe, seed)
-    # Whatever changes an answer is in the name; the number of models and of views looked at are not.
-    told = (pool.images.fingerprint(), config.design, repr(network), identity(recipe), seed)
-    name = f"shadows-{digest(*told)}"
-    stack = speed.stack or fastest_stack(compute, shared, config.shadow_models, name)
-    # A stack takes one CPU or GPU: no larger than leaves work for the others.
-    stack = min(stack, math.ceil(config.shadow_models / compute.at_once()))
+    shared, name = (pool.images, config, network, recipe, seed), _name(pool, config, network, recipe, seed)
+    stack = stack_of(compute, pool, config, network, recipe, seed, speed, config.shadow_models)
     answers = compute.map(train_shadows, range(config.shadow_models), name=name, shared=shared, together=stack)
     shadow_MNQ = np.stack([answer["confidences"].double().numpy() for answer in answers])
     roles_MN = design(config, pool.images, config.shadow_models, seed)
     shadow_MNQ[roles_MN == lira.VALIDATION] = np.nan
     return Sweep(shadow_MNQ, roles_MN == lira.TRAIN), np.stack([answer["right"].numpy() for answer in answers])
+
+
+def _name(pool: Pool, config: AttackConfig, network: Architecture, recipe: Recipe, seed: int) -> str:
+    """Whatever changes an answer is in the name; the number of models and of views looked at are not."""
+    return f"shadows-{digest(pool.images.fingerprint(), config.design, repr(network), identity(recipe), seed)}"
+
+
+def stack_of(
+    compute: Compute, pool: Pool, config: AttackConfig, network: Architecture, recipe: Recipe, seed: int,
+    speed: ShadowSpeed, models: int,
+) -> int:  # fmt: skip
+    """How many of so many `models` that learn by the recipe are trained together: the stack that is told, or the one
+    that a trial of shadow models found fastest, which is made once. It takes one CPU or GPU, so that it is no larger
+    than leaves work for the others."""
+    shared, name = (pool.images, config, network, recipe, seed), _name(pool, config, network, recipe, seed)
+    stack = speed.stack or fastest_stack(compute, shared, config.shadow_models, name)
+    return min(stack, math.ceil(models / compute.at_once()))
 
 
 def check_enough(
