@@ -50,8 +50,8 @@ class Norm(nn.Module):
 
     def _alone(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
         """The same by torch's own kernel, where no other rank has a share: on a CPU a third of the time of the sums."""
-        learned = (gain, bias) if gain.ndim == 1 else (None, None)
-        answer, mean, scale = torch.native_batch_norm(x, *learned, None, None, True, 0.0, EPSILON)
+        weight, shift = (gain, bias) if gain.ndim == 1 else (None, None)
+        answer, mean, scale = torch.native_batch_norm(x, weight, shift, None, None, True, 0.0, EPSILON)
         with torch.no_grad():
             self.mean.lerp_(mean, self.momentum)
             self.variance.lerp_((scale.pow(-2) - EPSILON).clamp_min(0), self.momentum)
