@@ -87,7 +87,7 @@ PRESETS: dict[str, Config] = {
         ),
         alignment=AlignmentConfig(iterations=None, inside=True),
         distillation=DistillationConfig(
-            epochs=25, batch_size=128, learning_rate=0.2, temperature=1.0, width=0.125
+            epochs=20, batch_size=128, learning_rate=0.2, temperature=1.0, width=0.125
         ),
         dissimilarity=DissimilarityConfig(images=500, epochs=5),
         tuned_on="digits",
