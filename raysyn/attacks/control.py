@@ -8,7 +8,7 @@ never saw, is told from the non-members by the very attack. Sides that differ in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,23 +29,31 @@ MODELS = 2
 """One for each half of the members."""
 
 
-def answers(compute: Compute, pool: Pool, network: Architecture, recipe: Recipe, seed: int) -> tuple[Confidences, Mask]:
+def answers(
+    compute: Compute, pool: Pool, network: Architecture, recipe: Recipe, seed: int, stack: int = 1
+) -> tuple[Confidences, Mask]:
     """(MODELS, N, Q) confidences of the control models in every view that `recipe` gives, and (MODELS, N), which
-    images of the pool each was trained on; models that storage holds already are not trained again."""
+    images of the pool each was trained on; models that storage holds already are not trained again, and `stack` of the
+    others are trained together."""
     inside_MN = _halves(pool.images, pool.members_N, seed)
     told = (pool.images.fingerprint(), int(pool.members_N.sum()), repr(network), identity(recipe), seed)
     shared = (pool.images, pool.members_N, network, recipe, seed)
-    found = compute.map(train, range(MODELS), name=f"control-{digest(*told)}", shared=shared)
+    found = compute.map(train, range(MODELS), name=f"control-{digest(*told)}", shared=shared, together=stack)
     return np.stack([asked_NQ.double().numpy() for asked_NQ in found]), inside_MN
 
 
-def train(model: int, shared: tuple[Images, Mask, Architecture, Recipe, int]) -> torch.Tensor:
-    """One unit: train the control model of this number on its half, and ask it about the pool."""
+def train(models: Sequence[int], shared: tuple[Images, Mask, Architecture, Recipe, int]) -> list[torch.Tensor]:
+    """One unit: train the control models of these numbers together, each on its half, and ask them about the pool."""
     images, members_N, network, recipe, seed = shared
-    part = images.select(_halves(images, members_N, seed)[model])
-    own, order = (int(np.random.SeedSequence([seed, key, model]).generate_state(1)[0]) for key in (6, 5))
-    (built,) = teach(Alone(), network, recipe, [part], len(part), [own], [order])
-    return torch.from_numpy(confidences(built, images, recipe.views())).float()
+    inside_MN = _halves(images, members_N, seed)
+    parts = [images.select(inside_MN[model]) for model in models]
+    own, order = ([_seed(seed, key, model) for model in models] for key in (6, 5))
+    built = teach(Alone(), network, recipe, parts, max(map(len, parts)), own, order)
+    return [torch.from_numpy(confidences(one, images, recipe.views())).float() for one in built]
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def control(

@@ -15,7 +15,7 @@ from raysyn.attacks.found import found as record
 from raysyn.attacks.gaussians import Confidences, Mask
 from raysyn.attacks.headline import headline
 from raysyn.attacks.pool import Pool, make_pool
-from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, Sweep, confidences, sweep
+from raysyn.attacks.shadows import AttackConfig, ShadowSpeed, Sweep, confidences, stack_of, sweep
 from raysyn.attacks.teaching import Architecture, Learns, Recipe, identity, teach
 from raysyn.attacks.variants import Lira, Rmia, Variant
 from raysyn.attacks.verdict import aop
@@ -55,7 +55,8 @@ def attack(
     swept, right_MN = sweep(compute, pool, config, network, recipe, seed, speed)
     whose, variants = Whose.of(pool.images), lira.with_chosen_a(*swept)
     named = next(one for one in variants if one.flag == config.variant().flag)
-    controls = control.answers(compute, pool, network, recipe, seed)
+    stack = stack_of(compute, pool, config, network, recipe, seed, speed, control.MODELS)
+    controls = control.answers(compute, pool, network, recipe, seed, stack)
     nothing = _controls(pool, Sweep(swept.shadow_MNQ[:, :, :views], swept.inside_MN), *controls, variants)
     held = _Held(
         pool=pool, whose=whose, swept=swept, views=views, variants=variants, named=named, nothing=nothing, seed=seed

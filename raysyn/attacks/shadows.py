@@ -42,6 +42,9 @@ FEWEST_BY_FAST = 4
 """Members (images, or persons), of which a control model's half has 2."""
 STACKS = (1, 2, 4, 8)
 TRIAL_STEPS = 8
+"""Of each stack at most, and as many before these to warm up."""
+TRIAL_SHARE = 0.05
+"""Of the sweep's own steps that the trial takes at most, but for two of each stack."""
 WORTH_IT = 0.95
 
 
@@ -151,18 +154,30 @@ def sweep(
 
     Beside the sweep: (M, N) bool, which images each model labels rightly.
     """
-    shared = (pool.images, config, network, recipe, seed)
-    # Whatever changes an answer is in the name; the number of models and of views looked at are not.
-    told = (pool.images.fingerprint(), config.design, repr(network), identity(recipe), seed)
-    name = f"shadows-{digest(*told)}"
-    stack = speed.stack or fastest_stack(compute, shared, config.shadow_models, name)
-    # A stack takes one CPU or GPU: no larger than leaves work for the others.
-    stack = min(stack, math.ceil(config.shadow_models / compute.at_once()))
+    shared, name = (pool.images, config, network, recipe, seed), _name(pool, config, network, recipe, seed)
+    stack = stack_of(compute, pool, config, network, recipe, seed, speed, config.shadow_models)
     answers = compute.map(train_shadows, range(config.shadow_models), name=name, shared=shared, together=stack)
     shadow_MNQ = np.stack([answer["confidences"].double().numpy() for answer in answers])
     roles_MN = design(config, pool.images, config.shadow_models, seed)
     shadow_MNQ[roles_MN == lira.VALIDATION] = np.nan
     return Sweep(shadow_MNQ, roles_MN == lira.TRAIN), np.stack([answer["right"].numpy() for answer in answers])
+
+
+def _name(pool: Pool, config: AttackConfig, network: Architecture, recipe: Recipe, seed: int) -> str:
+    """Whatever changes an answer is in the name; the number of models and of views looked at are not."""
+    return f"shadows-{digest(pool.images.fingerprint(), config.design, repr(network), identity(recipe), seed)}"
+
+
+def stack_of(
+    compute: Compute, pool: Pool, config: AttackConfig, network: Architecture, recipe: Recipe, seed: int,
+    speed: ShadowSpeed, models: int,
+) -> int:  # fmt: skip
+    """How many of so many `models` that learn by the recipe are trained together: the stack that is told, or the one
+    that a trial of shadow models found fastest, which is made once. It takes one CPU or GPU, so that it is no larger
+    than leaves work for the others."""
+    shared, name = (pool.images, config, network, recipe, seed), _name(pool, config, network, recipe, seed)
+    stack = speed.stack or fastest_stack(compute, shared, config.shadow_models, name)
+    return min(stack, math.ceil(models / compute.at_once()))
 
 
 def check_enough(
@@ -248,6 +263,14 @@ def _has_place(models: int, shared: tuple[Any, ...]) -> bool:
     return free is None or HEADROOM * models * step_bytes([model], lambda: model(pixels)) <= free
 
 
+def trial_steps(config: AttackConfig, images: int, recipe: RecipeConfig) -> int:
+    """Steps in which each stack is timed, of shadow models that learn from so many images: a few small networks would
+    else be trained for a quarter of their sweep before it begins."""
+    own = config.shadow_models * recipe.epochs * math.ceil(images / recipe.batch_size)
+    tried = 2 * sum(size for size in STACKS if size <= config.shadow_models)
+    return max(2, min(TRIAL_STEPS, int(TRIAL_SHARE * own / tried)))
+
+
 def time_stacks(sizes: Sequence[int], shared: tuple[Any, ...]) -> dict[str, float]:
     """Seconds per model and step of each stack size, by its name; infinite where memory ends."""
     found: dict[str, float] = {}
@@ -257,11 +280,11 @@ def time_stacks(sizes: Sequence[int], shared: tuple[Any, ...]) -> dict[str, floa
             continue
         parts, _, starts = _prepare(range(size), shared)
         recipe: RecipeConfig = replace(shared[3], epochs=2)
-        clock = Clock()
+        steps, clock = trial_steps(shared[1], len(shared[0]) // 2, shared[3]), Clock()
         try:
             # Progress is told after each epoch; the first warms up.
-            teach(clock, shared[2], recipe, parts, TRIAL_STEPS * recipe.batch_size, starts, list(range(size)))
-            found[str(size)] = float(np.diff(clock.times)[0]) / TRIAL_STEPS / size
+            teach(clock, shared[2], recipe, parts, steps * recipe.batch_size, starts, list(range(size)))
+            found[str(size)] = float(np.diff(clock.times)[0]) / steps / size
         except torch.OutOfMemoryError:
             found[str(size)] = float("inf")
     return found

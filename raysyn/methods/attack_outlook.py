@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from raysyn.attacks import control
-from raysyn.attacks.shadows import STACKS, TRIAL_STEPS, AttackConfig, ShadowSpeed, confidences
+from raysyn.attacks.shadows import STACKS, AttackConfig, ShadowSpeed, confidences, trial_steps
 from raysyn.attacks.teaching import Architecture, Recipe, teach
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
@@ -80,8 +80,8 @@ def attack_stage(
     shadow_s = pace.training(pool // 2, recipe.epochs) + views_s
     control_s = pace.training(math.ceil(members / control.MODELS), recipe.epochs) + views_s
     trial_s = 0.0
-    if speed.stack is None:
+    if speed.stack is None and isinstance(recipe, RecipeConfig):
         models = sum(size for size in STACKS if size <= config.shadow_models)
-        trial_s = 2 * TRIAL_STEPS * models * pace.step_s
+        trial_s = 2 * trial_steps(config, pool // 2, recipe) * models * pace.step_s
     spent = asked_s + targets * views_s + trial_s + config.shadow_models * shadow_s + control.MODELS * control_s
     return Stage("attack", spent, trial_s + shadow_s + control_s)

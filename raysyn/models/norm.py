@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+EPSILON = 1e-5
+
 
 class _Sum(torch.autograd.Function):
     """Sum over ranks, forwards and backwards."""
@@ -40,9 +42,20 @@ class Norm(nn.Module):
 
     def normalise(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
         """(N, C, H, W), with gain and bias (N, C) or (C,)."""
+        if self.training and self.sum_ is None and x.device.type == "cpu" and x.dtype == torch.float32:
+            return self._alone(x, gain, bias)
         mean, variance = self._statistics(x) if self.training else (self.mean, self.variance)
-        scale = gain * (variance + 1e-5).rsqrt()
+        scale = gain * (variance + EPSILON).rsqrt()
         return torch.addcmul((bias - mean * scale)[..., None, None], x, scale[..., None, None])
+
+    def _alone(self, x: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        """The same by torch's own kernel, where no other rank has a share: on a CPU a third of the time of the sums."""
+        weight, shift = (gain, bias) if gain.ndim == 1 else (None, None)
+        answer, mean, scale = torch.native_batch_norm(x, weight, shift, None, None, True, 0.0, EPSILON)
+        with torch.no_grad():
+            self.mean.lerp_(mean, self.momentum)
+            self.variance.lerp_((scale.pow(-2) - EPSILON).clamp_min(0), self.momentum)
+        return answer if gain.ndim == 1 else torch.addcmul(bias[..., None, None], answer, gain[..., None, None])
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance per channel. By sums, which cost the CPU a fraction of torch.var_mean's time; measured from

@@ -188,5 +188,5 @@ def test_by_the_fast_recipe_so_many_members_do_that_every_half_can_be_learned_fr
     shadows.check_enough(config, side(4, 0), others, 0, recipe)
     pool = shadows.make_pool(side(4, 0), others, None, 0)
     for model in range(control.MODELS):
-        control.train(model, (pool.images, pool.members_N, network, recipe, 0))
+        control.train([model], (pool.images, pool.members_N, network, recipe, 0))
     shadows.train_shadows(range(2), (pool.images, config, network, recipe, 0))

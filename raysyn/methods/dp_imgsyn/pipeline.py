@@ -39,7 +39,6 @@ from raysyn.methods.dp_imgsyn.report import (
     uncharged,
 )  # fmt: skip
 from raysyn.methods.dp_imgsyn.units import (
-    CHOOSE_ON,
     Publics,
     Synthesis,
     align_some,
@@ -48,6 +47,7 @@ from raysyn.methods.dp_imgsyn.units import (
     sum_shard,
     synthesis_of,
     teacher_accuracy,
+    tried,
 )  # fmt: skip
 from raysyn.methods.method import Method, Prepared
 from raysyn.methods.misfits import few_steps, refuse_one_class
@@ -65,7 +65,7 @@ from raysyn.privacy.queries import layer_statistics
 from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.report.rehearsal import rehearse
 from raysyn.report.report import Report, Section, write_report
-from raysyn.train.alignment import LOSSES, MOST_STEPS, AlignmentConfig, Statistics, enough_steps, why_so_many
+from raysyn.train.alignment import LOSSES, AlignmentConfig, Statistics, enough_steps, why_so_many
 from raysyn.train.naming import Naming
 
 SHARD = 1000
@@ -226,13 +226,11 @@ def with_steps(
     if own.iterations is not None:
         return own
     private = setting.dataset.train
-    synthesis = replace(synthesis_of(setting.config, private), alignment=replace(own, iterations=MOST_STEPS))
-    few = synthesis.chosen(public, len(private), CHOOSE_ON * own.batch_size)
-    shared = (teacher, [list(pair) for pair in wanted], public, synthesis)
-    tried = setting.folder.stage(
-        "steps", lambda: joined(setting.compute.map(align_some, synthesis.units(few), name="steps", shared=shared))
+    synthesis = synthesis_of(setting.config, private)
+    found = setting.folder.stage(
+        "steps", lambda: tried(setting.compute, teacher, wanted, public, synthesis, len(private), noise)
     )
-    losses, distances = (tried["losses"][..., term].mean(0).tolist() for term in (-1, LOSSES.index("feature")))
+    losses, distances = (found["losses"][..., term].mean(0).tolist() for term in (-1, LOSSES.index("feature")))
     steps = enough_steps(losses, distances, noise)
     setting.console.stage("steps", f"k = {steps}, {why_so_many(steps, distances[steps], noise)}")
     return replace(own, iterations=steps)

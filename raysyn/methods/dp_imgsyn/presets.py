@@ -81,10 +81,15 @@ PRESETS: dict[str, Config] = {
     "quick": Config(
         audit=NO_AUDIT,
         teacher=TeacherConfig(width=8),
-        training=SGDConfig(batch_size=256, epochs=30, noise_multiplicity=1, learning_rate=5e-3, ema=0.95),
+        training=SGDConfig(
+            batch_size=256, epochs=15, noise_multiplicity=1, learning_rate=1e-2, learning_rate_warmup=0.1,
+            learning_rate_decay=0.5, ema=0.95,
+        ),
         alignment=AlignmentConfig(iterations=None, inside=True),
-        distillation=DistillationConfig(epochs=40, batch_size=64, temperature=1.0, width=0.125),
-        dissimilarity=DissimilarityConfig(images=500, epochs=10),
+        distillation=DistillationConfig(
+            epochs=20, batch_size=128, learning_rate=0.2, temperature=1.0, width=0.125
+        ),
+        dissimilarity=DissimilarityConfig(images=500, epochs=5),
         tuned_on="digits",
     ),
     "cpu-mnist": replace(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from raysyn.compute.doorway import Compute
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.data.public import Public
@@ -23,7 +24,7 @@ from raysyn.privacy.queries import layer_statistics
 from raysyn.privacy.queries.layer_statistics import Layers
 from raysyn.privacy.trial import Choice
 from raysyn.train import alignment
-from raysyn.train.alignment import LOSSES, AlignmentConfig
+from raysyn.train.alignment import LOSSES, MOST_STEPS, AlignmentConfig, Statistics
 from raysyn.train.classifier import accuracy, as_float
 from raysyn.train.diffusion import to_images
 from raysyn.train.memory import at_once
@@ -124,6 +125,22 @@ def align_some(unit: tuple[int, NDArray[np.int64]], shared: Aligning) -> dict[st
 def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The answers of all units as one."""
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def tried(
+    compute: Compute, teacher: Teacher, wanted: Statistics, public: Public | None, synthesis: Synthesis, few: int,
+    noise: float,
+) -> dict[str, Tensor]:  # fmt: skip
+    """What MOST_STEPS do to a few batches of images, as `align_some` answers; after none where the `noise` explains how
+    far these are from what is wanted already, for then `enough_steps` says 0 whatever further ones bring."""
+    chosen = synthesis.chosen(public, few, CHOOSE_ON * synthesis.alignment.batch_size)
+    for iterations, name in ((0, "steps-none"), (MOST_STEPS, "steps")):
+        some = replace(synthesis, alignment=replace(synthesis.alignment, iterations=iterations))
+        shared = (teacher, [list(pair) for pair in wanted], public, some)
+        found = joined(compute.map(align_some, some.units(chosen), name=name, shared=shared))
+        if float(found["losses"][:, 0, LOSSES.index("feature")].mean()) <= noise:
+            break
+    return found
 
 
 def teacher_accuracy(_: None, shared: tuple[Teacher, Images]) -> float:

@@ -43,10 +43,10 @@ _CPU = Config(
 PRESETS: dict[str, Config] = {
     "quick": replace(
         _CPU,
-        recipe=replace(_CPU.recipe, epochs=16),
-        search_epochs=6,
+        recipe=replace(_CPU.recipe, epochs=16, batch_size=128, learning_rate=0.4),
+        search_epochs=4,
         network=BigGANConfig(channels=16, depth=1, latent=32, embedding=32),
-        gan=replace(_CPU.gan, epochs=75, checkpoint_every=25, learning_rate=4e-3, discriminator_learning_rate=4e-3),
+        gan=replace(_CPU.gan, epochs=51, checkpoint_every=17, learning_rate=4e-3, discriminator_learning_rate=4e-3),
         tuning=TuningConfig(trials=4, cardinality_scale=(1, 2), first_verdict=2),
         attack=AttackConfig(shadow_models=8, design="half"),
         tuned_on="digits",
