@@ -60,6 +60,9 @@ STAGES = {
 STUDENT = {"student.pt": b"weights"}
 
 
+RELEASES = Path(__file__).with_name("releases")
+
+
 def release_of(
     out: Path, accountant: str = "prv", private: bool = True, more: Mapping[str, bytes] | None = None,
     persons: int | None = None, account: Mapping[str, Any] | None = None,
@@ -947,6 +950,14 @@ def test_releases_with_the_terms_and_pages_that_were_written_last_pass(
     # Terms of both at once are nobody's.
     path.write_text(json.dumps(json.loads(path.read_text()) | {"covers": signed["covers"]}))
     assert checked(release, capsys)[1]["terms"][0] == "FAILS"
+
+
+@pytest.mark.parametrize("commit", sorted(path.name for path in RELEASES.iterdir()))
+def test_a_release_that_an_earlier_raysyn_wrote_passes(commit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their bytes: by the code of that commit, `raysyn noisy_means quick --synthetic 20`."""
+    status, rows, last = checked(RELEASES / commit, capsys)
+    assert status == 0, last
+    assert rows["terms"][1] == "are what an earlier raysyn certified"
 
 
 def test_a_share_of_1_over_n_that_was_rounded_to_the_nearest_passes(
