@@ -10,9 +10,9 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Manifest:
     warned: tuple[str, ...] = ()
     persons: Sequence[int] | None = None
     """Of each row whose it is; None where nobody is named."""
+    named: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """{name: number} of persons."""
 
 
 def read_manifest(
@@ -97,7 +99,7 @@ def read_manifest(
         warned += spelled_twice(whose)
     elif persons is not None:
         warned += persons.asked(fields, (image, number, split))
-    return Manifest(numbered, names, split is not None, told, tuple(warned), None if person is None else of)
+    return Manifest(numbered, names, split is not None, told, tuple(warned), None if person is None else of, whose)
 
 
 def _split_of(row: dict[str, str], split: str | None, needed: tuple[str | None, ...], place: str) -> str:

@@ -133,8 +133,7 @@ def refusal(place: str, picture: Any, error: Exception, reading: Reading) -> Val
         return ValueError(fault)
     left, flag = reading.skip_broken, reading.flag("skip_broken")
     more = f"raise {flag} above {left}" if left else f"leave such out with {flag} 1"
-    look = f" (raysyn look {reading.source} counts them)" if reading.source else ""
-    return Broken(f"{fault}, or {more}{look}")
+    return Broken(f"{fault}, or {more}{reading.looked_at()}")
 
 
 def is_broken(picture: Any, error: Exception) -> bool:

@@ -111,6 +111,10 @@ class Reading:
         """A flag as it is typed."""
         return f"--{self.group}{name.replace('_', '-')}"
 
+    def looked_at(self) -> str:
+        """How a sentence on one broken image ends: what counts all of them."""
+        return f" (raysyn look {self.source} counts them)" if self.source else ""
+
     def window_flag(self) -> str:
         """How a window is said."""
         hint = " (in its own units, of what the device or the format can hold)" if self.group else ""
