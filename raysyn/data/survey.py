@@ -194,8 +194,8 @@ def _count(found: Survey, one: _Seen, place: str) -> None:
 
 def _called(names: Mapping[int, str], split: Split, index: int) -> str:
     """A picture's place, and after it whose it is where that is named."""
-    place = split.place(index)
-    return place if split.persons_N is None else f"{place} ({names[int(split.persons_N[index])]})"
+    name = None if split.persons_N is None else names.get(int(split.persons_N[index]))
+    return split.place(index) if name is None else f"{split.place(index)} ({name})"
 
 
 def _digest(pixels: np.ndarray) -> bytes:
