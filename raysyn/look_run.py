@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 from raysyn.data.images import DataConfig, facts_and_units
-from raysyn.data.reading import Reading
+from raysyn.data.reading import Broken, Reading
 from raysyn.data.survey import Survey
 from raysyn.report import looked
 
 EPSILON = 3.0
 """Of the run that is thought of."""
+CLEAR, PRINTED = "--background white", "--colour rgb"
+"""What the fault of a transparent image, and of one for print, names as its mend."""
 
 Known = tuple[tuple[int, tuple[int, int, int], int], int, str]
 """(number of training images, shape, classes), of how many persons, or else images, and which of the two."""
@@ -23,25 +27,27 @@ def facts_of(config: DataConfig) -> Known | str:
     try:
         return facts_and_units(config)
     except ValueError as error:
-        return str(error)
+        # Who looks need not be told to.
+        return str(error).removesuffix(Reading.of(config).looked_at()) if isinstance(error, Broken) else str(error)
 
 
-def _flags(config: DataConfig) -> str:
+def _flags(config: DataConfig, group: str = "data.") -> str:
     """Those that a run would read it with, beside its name or path, with a space before each."""
     flag = ""
     columns = (("image", config.image_column), ("label", config.label_column), ("person", config.person_column))
     for what, name in columns:
-        flag += f" --data.{what}-column {shlex.quote(name)}" if name is not None else ""
-    flag += f" --data.person-pattern {shlex.quote(config.person_pattern)}" if config.person_pattern else ""
-    flag += f" --data.test-share {config.test_share:g}" if config.test_share else ""
-    flag += f" --data.crop {config.crop}" if config.crop is not None else ""
-    flag += f" --data.size {config.size}" if config.size is not None else ""
-    flag += f" --data.fit {config.fit}" if config.fit is not None else ""
-    flag += "" if config.labels else " --data.no-labels"
-    flag += f" --data.multi-label {config.multi_label}" if config.multi_label else ""
-    flag += f" --data.label-order {shlex.join(config.label_order)}" if config.label_order else ""
+        flag += f" --{group}{what}-column {shlex.quote(name)}" if name is not None else ""
+    flag += f" --{group}person-pattern {shlex.quote(config.person_pattern)}" if config.person_pattern else ""
+    flag += f" --{group}test-share {config.test_share:g}" if config.test_share else ""
+    flag += f" --{group}crop {config.crop}" if config.crop is not None else ""
+    flag += f" --{group}size {config.size}" if config.size is not None else ""
+    flag += f" --{group}fit {config.fit}" if config.fit is not None else ""
+    flag += "" if config.labels else f" --{group}no-labels"
+    flag += f" --{group}multi-label {config.multi_label}" if config.multi_label else ""
+    flag += f" --{group}label-order {shlex.join(config.label_order)}" if config.label_order else ""
     for name, value in Reading.of(config).given():
-        flag += f" --data.{name} {shlex.join(map(_typed, value if isinstance(value, tuple) else (value,)))}"
+        words = map(_typed, value if isinstance(value, tuple) else (value,))
+        flag += f" --{group}{name.replace('_', '-')} {shlex.join(words)}"
     return flag
 
 
@@ -64,7 +70,7 @@ def fitting(given: str, config: DataConfig, facts: Known | str, found: Survey, a
 
     if isinstance(facts, str):
         return []
-    if looked.differing(found, facts[0][1][2], config.size, config.how()):
+    if looked.differing(found, facts[0][1][2], config.size, config.how(), config.skip_broken):
         return ["No method is told: such a run would be refused."]
     (_, shape, classes), units, unit = facts
     delta, few = told.few(units, unit)
@@ -88,6 +94,33 @@ def fitting(given: str, config: DataConfig, facts: Known | str, found: Survey, a
     ]
 
 
+def again(config: DataConfig, assumed: DataConfig, facts: Known | str, found: Survey) -> list[str]:
+    """The flags to look again with, where these settle all that a run of `config` would be refused for; `facts` are of
+    what is `assumed` where these are not known of it."""
+    fit, faults = config.how(), found.faults
+    more: dict[str, Any] = {}
+    if config.size is None and looked.how_many_sizes(found, fit) > 1:
+        more["size"] = looked.advised_size(found)[0]
+        more |= {"fit": "pad"} if fit is None and any(width != height for width, height in found.sizes) else {}
+    if config.background is None and any(CLEAR in fault for fault in faults):
+        more["background"] = "white"
+    clear = "background" in more and len({mode.startswith("RGB") for mode in found.modes}) > 1
+    if config.colour == "auto" and (len(looked.kinds(found)) > 1 or clear or any(PRINTED in one for one in faults)):
+        more["colour"] = "rgb"
+    if (broken := found.broken.total()) > config.skip_broken:
+        more["skip_broken"] = broken
+    settled = broken + sum(n for fault, n in faults.items() if CLEAR in fault or PRINTED in fault)
+    if not more or settled < faults.total():
+        return []
+    if isinstance(facts, str):
+        # It may be for want of test images, or for the first image.
+        maybe = (replace(one, **more) for one in (config, assumed))
+        then = next((one for one in maybe if not isinstance(facts_of(one), str)), None)
+    else:
+        then = replace(assumed, **more)
+    return [] if then is None else [f"look again with:{_flags(then, '')}"]
+
+
 def read_as(config: DataConfig, facts: Known | str, found: Survey) -> str:
     """How a run would read it, with no flag of --data. but its name or path."""
     flag = f"--data.name {config.name}" if config.path is None else f"--data.path {shlex.quote(config.path)}"
@@ -96,10 +129,12 @@ def read_as(config: DataConfig, facts: Known | str, found: Survey) -> str:
         return f"A run with {flag} would be refused: {facts}."
     (n, (height, width, channels), classes), *_ = facts
     # Of a release of raysyn a share is held out.
-    tested = found.classes.get("test", Counter()).total() or found.classes["train"].total() - n
+    left_out = found.broken if config.skip_broken else Counter[str]()
+    test = found.classes.get("test", Counter()).total() - left_out["test"]
+    tested = test or found.classes["train"].total() - left_out["train"] - n
     what = f"{n:,} training and {tested:,} test images of {width} x {height} pixels, {looked.KINDS[channels]}"
     many = f"{classes:,} class{'es' if classes > 1 else ''}"
-    if not (differing := looked.differing(found, channels, config.size, config.how())):
+    if not (differing := looked.differing(found, channels, config.size, config.how(), config.skip_broken)):
         return f"A run with {flag} reads {what}, {many}."
     return (
         f"A run with {flag} begins to read {what}, {many}, and is refused at the first that {' or '.join(differing)}."

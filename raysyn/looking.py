@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from raysyn.data.shares import OWN_SHARE
 from raysyn.data.source import Source
 from raysyn.data.sources import PRIVATE_NAMES, check_given, from_name, from_path
 from raysyn.data.survey import survey
-from raysyn.report import looked
+from raysyn.report import look_depths, look_page, looked
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import write_atomically
 from raysyn.screen import cli
@@ -34,6 +35,8 @@ from raysyn.screen.text import filled
 INTERRUPTED = "interrupted: nothing is written; the same command begins anew"
 OF_RUN = re.compile(r"--data\.(?=[a-z_-]+(=|$))")
 """How the name of a flag begins that a run takes."""
+NO_SHEET = "none"
+PRIVATE = "Private images, which stay inside:"
 MOST_ROWS = 30
 """Of a table, on the screen."""
 
@@ -73,9 +76,12 @@ class Flags:
     """grey or rgb: look at all images as one kind, as --data.colour of a run."""
     background: str | None = None
     """white, black or #rrggbb: what shows through transparent images, as --data.background of a run."""
+    skip_broken: int = 0
+    """How many images that cannot be decoded a run may leave out, as --data.skip-broken of a run; the tables are of
+    all."""
     sheet: str | None = None
-    """The contact sheet to write, a PNG: the first images of each class; by default look-SOURCE.png, here, or
-    the next look-SOURCE-2.png that is not there."""
+    """The contact sheet to write, a PNG of private images: the first of each class; by default look-SOURCE.png, here,
+    or the next look-SOURCE-2.png that is not there. none: write none, nor show it in the page."""
     html: str | None = None
     """A page to write, with everything that is told here and the sheet."""
     overwrite: bool = False
@@ -111,7 +117,10 @@ def look(given: str, flags: Flags) -> list[str]:
     def tell(done: int, total: int) -> None:
         print(f"look: {done:,} of {total:,} images", file=sys.stderr, flush=True)
 
-    found = survey(source, looked.COLUMNS, looked.ROWS, tell, config.size, config.how())
+    found = survey(source, look_page.COLUMNS, look_page.ROWS, tell, config.size, config.how())
+    if deep := look_depths.of_two_depths(found, flags.window is not None):
+        found = look_depths.mended(found)
+        facts, fit = (look_depths.to_one_depth(one) if isinstance(one, str) else one for one in (facts, fit))
     persons = grouped.named(source)
     tables = [*looked.tables(found, source.class_names), *looked.table_of_persons(persons)]
     named = config.path is None
@@ -122,18 +131,32 @@ def look(given: str, flags: Flags) -> list[str]:
         *source.reading.warned(),
         *source.warned,
         *look_run.fitting(given, assumed, fit, found, assumed != config),
-        *looked.of_two_depths(found, flags.window is not None),
-        *looked.sentences(found),
+        *deep,
+        *looked.sentences(found, config.skip_broken, windows=not deep),
         *looked.of_persons(persons, None if persons else grouped.suggested(source), named),
         *looked.advice(found, config.size, config.how()),
+        *(look_page.of_letters(found, source.class_names) if sheet is not None else []),
+        *look_run.again(config, assumed, fit, found),
     ]
-    png = looked.sheet(found, source.class_names)
-    write_atomically(sheet, png, 0o600)
-    lines.append(f"Contact sheet (stays inside): {sheet}")
+    drawn = partial(look_page.sheet, found, source.class_names)
+    written = _written(f"look: {given}", lines, tables, sheet, html, drawn)
+    shown = (one for table in tables for one in ("", *_shown(table)))
+    return [*shown, "", *(filled(line, 0) for line in lines), *written]
+
+
+def _written(
+    title: str, lines: list[str], tables: list[looked.Table], sheet: Path | None, html: Path | None,
+    drawn: Callable[[], bytes],
+) -> list[str]:  # fmt: skip
+    """Write the sheet and the page, as far as they are wanted, and say where."""
+    png, told = None, []
+    if sheet is not None:
+        write_atomically(sheet, png := drawn(), 0o600)
+        told.append(f"{PRIVATE} contact sheet {sheet.absolute()} (--sheet says where, or none)")
     if html is not None:
-        write_atomically(html, looked.page(f"look: {given}", lines, tables, png), 0o600)
-        lines.append(f"Page (stays inside): {html}")
-    return [*(one for table in tables for one in ("", *_shown(table))), "", *(filled(line, 0) for line in lines)]
+        write_atomically(html, look_page.page(title, [*lines, *told], tables, png), 0o600)
+        told.append(f"{PRIVATE} page {html.absolute()}")
+    return told
 
 
 def _config(given: str, flags: Flags) -> DataConfig:
@@ -150,7 +173,7 @@ def _config(given: str, flags: Flags) -> DataConfig:
         image_column=flags.image_column, label_column=flags.label_column, crop=flags.crop, size=flags.size,
         fit=flags.fit, window=flags.window, colour=flags.colour, background=flags.background, labels=flags.labels,
         multi_label=flags.multi_label, label_order=flags.label_order, person_column=flags.person_column,
-        person_pattern=flags.person_pattern, test_share=flags.test_share,
+        person_pattern=flags.person_pattern, test_share=flags.test_share, skip_broken=flags.skip_broken,
     )  # fmt: skip
 
 
@@ -167,9 +190,12 @@ def _source(config: DataConfig) -> Source:
     return replace(source, reading=Reading.of(config, group=""))
 
 
-def _places(config: DataConfig, source: Source, flags: Flags) -> tuple[Path, Path | None]:
-    """Where the sheet goes, and the page if there is one; ValueError where nothing can be written."""
-    sheet = check_given(flags.sheet, f"sheet={flags.sheet!r}") if flags.sheet else _usual(source.name, flags.overwrite)
+def _places(config: DataConfig, source: Source, flags: Flags) -> tuple[Path | None, Path | None]:
+    """Where the sheet and the page go, if there are such; ValueError where nothing can be written."""
+    sheet = None
+    if flags.sheet != NO_SHEET:
+        given = flags.sheet and check_given(flags.sheet, f"sheet={flags.sheet!r}")
+        sheet = given or _usual(source.name, flags.overwrite)
     html = check_given(flags.html, f"html={flags.html!r}") if flags.html else None
     own = None if config.path is None else Path(config.path).expanduser()
     for field, path in (("sheet", sheet), ("html", html)):

@@ -237,7 +237,7 @@ EXPECTED = {
     "raysyn lira quick --help": ["--help", "--help-all"],
     "raysyn completion ": ["bash", "zsh", "fish", "--help"],
     "raysyn methods --m": ["--markdown"],
-    "raysyn look scans --s": ["--sheet", "--size"],
+    "raysyn look scans --s": ["--sheet", "--size", "--skip-broken"],
     "raysyn audit engine --g": ["--games"],
     "raysyn prepare celeba": ["celeba-gender", "celeba", "celeba-hair"],
     "raysyn prepare lsun scenes --o": ["--out", "--overwrite"],

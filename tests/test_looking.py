@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import tarfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from raysyn.looking import Flags, look, main
 from raysyn.methods.basics import Basics
 from raysyn.own_data import Flags as OfAuto
 from raysyn.privacy.cost import Budget
-from raysyn.report import looked
+from raysyn.report import look_depths, looked
 from raysyn.screen.flags import assigned
 
 RNG = np.random.default_rng(0)
@@ -59,6 +60,12 @@ def messy(source: Path) -> None:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(content)
     (source / "train/c<ow>").mkdir()
+
+
+def advised(said: str) -> list[str]:
+    """The flags of the line that names some to look again with."""
+    found = re.search(r"look again with: (.*?) Private images, which stay inside: ", said)
+    return shlex.split(found[1]) if found else []
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes | None]]:
@@ -93,9 +100,12 @@ def test_everything_is_counted_and_nothing_is_changed(
     assert "begins to read 9 training and 2 test images of 10 x 10 pixels, colour, 3 classes, and is refused at" in said
     assert "at the first that is of another size or is not colour or cannot be used." in said
     assert "No method is told: such a" in said
+    assert "--data.skip-broken 2 leaves the 2 out that cannot be decoded. Exact" in said
+    assert "look again with: --size 8 --fit pad --colour rgb --background white --skip-broken 2 Private" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
     assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
-    assert "Contact sheet (stays inside): look-scans.png Page (stays inside): page.html" in said
+    assert f"Private images, which stay inside: contact sheet {tmp_path}/look-scans.png (--sheet says" in said
+    assert said.endswith(f" Private images, which stay inside: page {tmp_path}/page.html")
     page = Path("page.html").read_text()
     assert looked.INSIDE in page and "c&lt;ow&gt;" in page and "data:image/png;base64," in page
     assert page.count("<section>") == 6
@@ -122,6 +132,70 @@ def test_what_is_advised_makes_it_readable(tmp_path: Path) -> None:
     assert words == f"{source} --data.size 28"
     assert "--data.size 3 would be refused: data.size" in looked_at(source, tmp_path / "sheet.png", size=3)
     assert load(DataConfig(path=str(source), size=28, crop="centre")).train.shape == (28, 28, 1)
+
+
+def test_the_flags_to_look_again_with_settle_all_that_a_run_is_refused_for(tmp_path: Path) -> None:
+    messy(tmp_path / "scans")
+    (tmp_path / "scans/train/bee/1.png").unlink()
+    Image.fromarray(noise(10, 10, 3)).convert("CMYK").save(tmp_path / "scans/train/bee/6.tiff")
+    flags = advised(looked_at(tmp_path / "scans", tmp_path / "sheet.png"))
+    more = assigned(Flags(), flags, "look")
+    assert (more.size, more.fit, more.colour, more.background, more.skip_broken) == (8, "pad", "rgb", "white", 2)
+    said = looked_at(tmp_path / "scans", tmp_path / "sheet.png", **{name: getattr(more, name) for name in OF_FLAGS})
+    assert "Which method fits" in said and " reads 7 training and 2 test images of 8 x 8 pixels, colour" in said
+    assert not advised(said) and "at which a run stops" not in said
+    # What was given is named again, and nothing is where something else is in the way.
+    assert {"--size", "16", "--colour"} <= {*advised(looked_at(tmp_path / "scans", tmp_path / "sheet.png", size=16))}
+    (tmp_path / "scans/train/bee/7.png").write_bytes(png(RNG.integers(0, 4000, (10, 10), dtype=np.uint16)))
+    assert not advised(looked_at(tmp_path / "scans", tmp_path / "sheet.png"))
+
+
+def test_a_source_without_test_images_whose_first_image_is_broken_is_advised_too(tmp_path: Path) -> None:
+    some = {"image": [b"x", b"y", *(png(noise()) for _ in range(6))], "label": [0, 1] * 4, "split": ["train"] * 8}
+    source, sheet = parquet(tmp_path / "set.parquet", **some), tmp_path / "sheet.png"
+    said = looked_at(Path(source), sheet)
+    assert "no image file" in said and " 2. The first: " in said and "--data.skip-broken 2 leaves these out. " in said
+    assert advised(said) == ["--test-share", "0.1", "--skip-broken", "2"]
+    said = looked_at(Path(source), sheet, test_share=0.5, skip_broken=2)
+    assert re.search(r"--data\.skip-broken 2 reads \d training and \d test images", said) and not advised(said)
+    trained, tested = map(int, re.findall(r"reads (\d) training and (\d) test", said)[0])
+    assert trained + tested == 6
+    source = parquet(tmp_path / "set.parquet", **some | {"split": ["train"] * 6 + ["test"] * 2})
+    said = looked_at(Path(source), sheet)
+    assert "or leave such out with --data.skip-broken 1. Understood" in said, "who looks is not told to"
+    assert advised(said) == ["--skip-broken", "2"]
+    source = parquet(tmp_path / "set.parquet", **some | {"label": [0, 1, *[0, 2] * 3], "split": ["train"] * 8})
+    assert not advised(looked_at(Path(source), sheet)), "a class is left without an image"
+
+
+def test_many_sizes_are_told_in_few_lines(tmp_path: Path) -> None:
+    sides = [10 + at for at in range(12)] + [40] * 3
+    some = {"image": [png(noise(10, side)) for side in sides], "label": [0] * 15, "split": ["train"] * 15}
+    page = tmp_path / "page.html"
+    said = looked_at(Path(parquet(tmp_path / "set.parquet", **some)), tmp_path / "sheet.png", html=str(page))
+    assert "width x height images 40 x 10 3 10 x 10 1 11 x 10 1 12 x 10 1 13 x 10 1 8 more 8 Modes" in said
+    spread = "By the longer side, the smallest image is 10 x 10, the median 17 x 10 and the largest 40 x 10 pixels."
+    assert spread in said and spread in page.read_text() and "8 more" in page.read_text()
+    found = Survey(sizes=Counter({(side, side): 1 for side in range(8, 16)}))
+    assert "15 x 15" in str(looked.tables(found, None)) and "By the longer" not in str(looked.sentences(found))
+
+
+def test_no_sheet_is_written_where_none_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    messy(tmp_path / "scans")
+    lines = look("scans", Flags(sheet="none"))
+    assert [one.name for one in tmp_path.iterdir()] == ["scans"] and "Private images" not in " ".join(lines)
+    *_, said = look("scans", Flags(sheet="none", html="page.html"))
+    assert said == f"Private images, which stay inside: page {tmp_path}/page.html"
+    assert "data:image" not in Path("page.html").read_text() and "Contact sheet" not in Path("page.html").read_text()
+
+
+def test_classes_whose_names_the_sheet_cannot_write_are_named(tmp_path: Path) -> None:
+    source = parquet(tmp_path / "set.parquet", classes=["ok", "違反"])
+    said = looked_at(Path(source), tmp_path / "sheet.png")
+    told = "The font of the contact sheet lacks letters of the name of class 1 (違反), where the number stands instead."
+    assert told in said
+    assert "font" not in " ".join(look(source, Flags(sheet="none")))
 
 
 def test_a_fit_is_shown_as_a_run_would_read_it(tmp_path: Path) -> None:
@@ -172,6 +246,9 @@ def test_ten_pairs_across_splits_are_named_and_a_run_that_fits(tmp_path: Path) -
     assert "Which method fits, for ε 3 and 30 minutes: noisy_means, preset cpu-fashion_mnist changed for these" in said
     assert "minutes with its judging (CPU time as it was measured on another machine, " in said
     assert f"raysyn auto {tmp_path}/scans --epsilon 3 --dry-run" in said
+
+
+OF_FLAGS = ("size", "fit", "colour", "background", "skip_broken")
 
 
 def looked_at(source: Path, sheet: Path, **flags: Any) -> str:
@@ -234,7 +311,11 @@ def test_files_of_another_depth_are_named_before_a_window_is_tried(tmp_path: Pat
     )
     said = looked_at(source, sheet)
     assert told in said and "Of the 8 images that can be used none is an exact copy of another one." in said
+    fault = "its mode I;16 is not plain, but of values deeper than 8 bits: convert all to one depth first"
+    assert f"{fault} 2 " in said and f"file test/a/9.png ({fault})." in said and "Values of I;16 lie" in said
+    assert "--window" not in said and said.count("--data.window") == 1, "no window is advised"
     said = looked_at(source, sheet, window=(0, 65535))
+    assert "is of 8 bits, which --window is not for: convert all to one depth first 8 " in said
     assert told in said and "No image is an exact copy" not in said and "Of the 2 images that can be used none" in said
     for name in deep:
         (source / name).write_bytes(png(noise()))
@@ -295,6 +376,41 @@ def test_a_palette_of_greys_that_comes_first_makes_a_run_refuse_colour(tmp_path:
         (folder / "1.png").write_bytes(png(noise(10, 10, 3)))
     said = " ".join(" ".join(look(str(tmp_path / "scans"), Flags(sheet=str(tmp_path / "sheet.png")))).split())
     assert "begins to read 2 training and 2 test images of 10 x 10 pixels, grey, 1 class, and is refused" in said
+
+
+def test_copies_tell_whose_they_are(tmp_path: Path) -> None:
+    """However persons are named: in a table, names of files, shards, a Parquet file, arrays."""
+    one, sheet = noise(), tmp_path / "sheet.png"
+    home = tmp_path / "set"
+    for name in ("train/a/ann_1.png", "train/a/ann_2.png", "train/a/bob_1.png", "test/a/cy_1.png"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(png(one))
+    (home / "set.csv").write_text(
+        "path,label,split,person\ntrain/a/ann_1.png,a,train,ann\ntrain/a/ann_2.png,a,train,ann\n"
+        "train/a/bob_1.png,a,train,bob\ntest/a/cy_1.png,a,test,cy\n"
+    )
+    for source, flags in ((home, {"person_pattern": r"(\w+)_\d"}), (home / "set.csv", {})):
+        said = looked_at(source, sheet, **flags)
+        assert "ann_2.png (ann) is train: file" in said and "bob_1.png (bob) is train: file" in said
+        assert "cy_1.png (cy) train: file" in said and said.count("ann_1.png (ann)") == 3
+    assert "ann_2.png is train: file train/a/ann_1.png;" in looked_at(home, sheet)
+    whose = ["ann", "ann", "bob", "cy"]
+    some = {"image": [png(one)] * 4, "label": [0] * 4, "split": ["train"] * 3 + ["test"], "person": whose}
+    np.savez(
+        tmp_path / "set.npz", train_images=np.stack([one] * 3), train_labels=[0] * 3, train_persons=whose[:3],
+        test_images=one[None], test_labels=[0], test_persons=whose[3:],
+    )  # fmt: skip
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        for at, person in enumerate(whose):
+            for ending, content in (("png", png(one)), ("json", json.dumps({"label": 0, "person": person}).encode())):
+                member = tarfile.TarInfo(f"{at}.{ending}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    said = looked_at(tmp_path / "set.tar", sheet)
+    assert "(bob) is train: " in said and "(cy) is train: " in said and said.count("(ann)") == 4
+    for path in (parquet(tmp_path / "set.parquet", **some), tmp_path / "set.npz"):
+        said = looked_at(Path(path), sheet)
+        assert "(bob) is train: " in said and "(cy) train: " in said and said.count("(ann)") == 4
 
 
 @settings(max_examples=30, deadline=None)
@@ -426,7 +542,9 @@ def test_a_second_look_writes_over_no_sheet_and_is_not_refused(
     source = parquet(tmp_path / "set.parquet")
     for ending in there:
         Path(f"look-set{ending}.png").write_bytes(b"")
-    assert f"Contact sheet (stays inside): look-set{written}.png" in look(source, Flags(overwrite=overwrite))
+    *_, said = look(source, Flags(overwrite=overwrite))
+    sheet = f"{tmp_path}/look-set{written}.png"
+    assert said == f"Private images, which stay inside: contact sheet {sheet} (--sheet says where, or none)"
     empty = [ending for ending in there if not Path(f"look-set{ending}.png").read_bytes()]
     assert empty == ([] if overwrite else there)
 
@@ -565,7 +683,7 @@ def test_one_damaged_file_of_the_deeper_ones_is_no_matter_of_depths() -> None:
     """The others of its depth are read beside those of 8 bits."""
     found = Survey()
     found.depths.update({(True, True): 5, (True, False): 1, (False, True): 5})
-    assert looked.of_two_depths(found, windowed=False) == []
+    assert look_depths.of_two_depths(found, windowed=False) == []
     del found.depths[True, True]
-    (said,) = looked.of_two_depths(found, windowed=False)
+    (said,) = look_depths.of_two_depths(found, windowed=False)
     assert "1 deeper than 8 bits" in said and "5 of 8 bits" in said

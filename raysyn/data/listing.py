@@ -13,6 +13,12 @@ BESIDE = frozenset(
     for ending in "csv db docx htm html ini ipynb json jsonl log md pdf py rst tsv txt xls xlsx xml yaml yml".split()
 )
 """Endings of files that lie beside images and are none. Any other file must be an image, or is refused by its name."""
+IMAGES = frozenset(
+    f".{ending}"
+    for ending in "apng avif avifs bmp dcm dib dicom gif icb j2c j2k jfif jp2 jpc jpe jpeg jpf jpg jpx mpo pbm pcx pfm "
+    "pgm png pnm ppm qoi tga tif tiff vda vst webp".split()
+)
+"""Endings of images that can be read."""
 ACCOUNTS = (".account.jsonl", ".accounts-elsewhere.txt")
 """Of files that runs write beside a source, which may lie in a folder that is another one: they are not there."""
 SHEET = re.compile(r"look-(.+?)(-\d+)?\.png")
@@ -42,7 +48,12 @@ def first(names: Sequence[str], of_all: int) -> str:
 
 def is_beside(entry: os.DirEntry[str]) -> bool:
     """Whether it is a file that lies beside images."""
-    return os.path.splitext(entry.name)[1].lower() in BESIDE
+    return ending_of(entry.name) in BESIDE
+
+
+def ending_of(name: str) -> str:
+    """In small letters, with its full stop."""
+    return os.path.splitext(name)[1].lower()
 
 
 def listed(words: list[str]) -> str:

@@ -1,6 +1,6 @@
 """A table of images beside their files (.csv, .tsv), as many sets are handed on: path, label and, if it has one, split.
 
-Nothing is dropped in silence: a row without its file is refused, files without a row are counted.
+Nothing is dropped in silence: a row without its file is refused, images without a row are counted.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from raysyn.data.listing import BESIDE, first, is_hidden, is_sheet
+from raysyn.data.listing import BESIDE, IMAGES, ending_of, first, is_hidden, is_sheet
 from raysyn.data.names import legible, there_are
-from raysyn.data.parquet_schema import CERTIFICATE, SPLIT, Columns, usual_name
+from raysyn.data.parquet_schema import CERTIFICATE, SPLIT, Columns, check_named, to_name, usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.several import Several, mend
 from raysyn.data.source import SPLITS, USUAL_NAMES
@@ -51,6 +51,8 @@ class Manifest:
     warned: tuple[str, ...] = ()
     persons: Sequence[int] | None = None
     """Of each row whose it is; None where nobody is named."""
+    named: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """{name: number} of persons."""
 
 
 def read_manifest(
@@ -63,8 +65,7 @@ def read_manifest(
     ValueError, in a sentence that `label` opens, for a column, file or field that is not there, and for a file that is
     there twice."""
     fields, rows = _table(path, label)
-    image = _column(fields, label, "image", FILE, columns.image, columns.group)
-    number = _column(fields, label, "label", LABEL, columns.label, columns.group) if labels else None
+    image, number = _columns(fields, label, columns, labels)
     split = usual_name(fields, SPLIT)
     person = None if persons is None else persons.column_in(fields, label, (image, number))
     found, known, whose = _Files(path.parent), dict[str, int](), dict[str, int]()
@@ -98,7 +99,7 @@ def read_manifest(
         warned += spelled_twice(whose)
     elif persons is not None:
         warned += persons.asked(fields, (image, number, split))
-    return Manifest(numbered, names, split is not None, told, tuple(warned), None if person is None else of)
+    return Manifest(numbered, names, split is not None, told, tuple(warned), None if person is None else of, whose)
 
 
 def _split_of(row: dict[str, str], split: str | None, needed: tuple[str | None, ...], place: str) -> str:
@@ -180,16 +181,19 @@ def _delimiter(said: re.Match[str] | None, head: str) -> str:
     return max(MARKS, key=head.count) if said is None else said[1]
 
 
-def _column(fields: list[str], label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:
-    has = f"it has {there_are(fields, given)}"
-    if given is not None and given not in fields:
-        raise ValueError(f"{label} lacks the column that {group}{what}_column={given!r} names; {has}")
-    if (name := given or usual_name(fields, usual)) is not None:
-        return name
-    raise ValueError(
-        f"{label} lacks a column of {what}s ({', '.join(usual)}); {has}: name the one to read with "
-        f"--{group}{what}-column"
-    )
+def _columns(fields: list[str], label: str, columns: Columns, labels: bool) -> tuple[str, str | None]:
+    """Those of files and, if they are read, of labels; ValueError for all that are not there at once."""
+    check_named(fields, label, columns, labels)
+    image = columns.image or usual_name(fields, FILE)
+    number = (columns.label or usual_name(fields, LABEL)) if labels else None
+    lacking = [(what, usual) for what, usual, found in (("image", FILE, image), ("label", LABEL, number or not labels))
+               if not found]  # fmt: skip
+    if image is None or lacking:
+        what = " and ".join(f"a column of {name}s ({', '.join(usual)})" for name, usual in lacking)
+        raise ValueError(
+            f"{label} lacks {what}; it has {there_are(fields)}: {to_name([name for name, _ in lacking], columns.group)}"
+        )
+    return image, number
 
 
 class _Files:
@@ -208,14 +212,16 @@ class _Files:
             folders[:] = [] if here in seen else sorted(name for name in folders if not is_hidden(name))
             seen.add(here)
             for name in names:
-                if os.path.splitext(name)[1].lower() not in BESIDE and not is_hidden(name):
+                if ending_of(name) not in BESIDE and not is_hidden(name):
                     one = os.path.join(above, name)
                     self.every.setdefault(self._itself(one), os.path.normpath(one))
 
     def left(self, known: Set[str]) -> list[str]:
-        """Files without a row, as they lie in the folder, but for what raysyn wrote there: runs, releases, and contact
-        sheets of folders and files of data."""
-        files = sorted(os.path.relpath(one, self.folder) for one in set(self.every.values()) - known)
+        """Files without a row, as they lie in the folder, that by their endings are images, but for what raysyn wrote
+        there: runs, releases, and contact sheets of folders and files of data."""
+        endings = IMAGES | {ending_of(one) for one in known}
+        without = (one for one in set(self.every.values()) - known if ending_of(one) in endings)
+        files = sorted(os.path.relpath(one, self.folder) for one in without)
         sources = {one.name for one in os.scandir(self.folder) if one.is_dir()}
         sources |= {os.path.splitext(one)[0] for one in os.listdir(self.folder) if one.lower().endswith(SOURCES)}
         written = cache(_is_written)

@@ -270,4 +270,5 @@ def read_parquet(
             *(() if table.classes is None else table.classes.unseen(label)), *table.schema.asked,
             *spelled_twice(table.whose),
         ),
+        persons=table.whose,
     )  # fmt: skip

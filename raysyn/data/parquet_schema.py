@@ -94,8 +94,7 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
     for one in schema.names:
         if (count := schema.names.count(one)) > 1:
             raise ValueError(f"{label} has {count} columns called {one}; rename all but one")
-    image = _column(schema, label, "image", IMAGE, columns.image, columns.group)
-    number = _column(schema, label, "label", LABEL, columns.label, columns.group) if labels else None
+    image, number = _columns(schema.names, label, columns, labels)
     leaf = _image_leaf(schema.field(image).type, image, label)
     split = usual_name(schema.names, SPLIT)
     about = _json(schema, "dataset", label)
@@ -138,18 +137,36 @@ def _is_released(path: Path, about: Mapping[str, Any]) -> bool:
         return False
 
 
-def _column(schema: Any, label: str, what: str, usual: tuple[str, ...], given: str | None, group: str) -> str:
-    has = f"it has {there_are(schema.names, given)}"
-    if given is not None:
-        if given not in schema.names:
-            raise ValueError(f"{label} lacks the column that {group}{what}_column={given!r} names; {has}")
-        return given
-    if (name := usual_name(schema.names, usual)) is not None:
-        return name
-    raise ValueError(
-        f"{label} lacks the column {what} (or {', '.join(usual[1:])}); {has}: name the one to read with "
-        f"--{group}{what}-column"
-    )
+def _columns(names: Sequence[str], label: str, columns: Columns, labels: bool) -> tuple[str, str | None]:
+    """Those of images and, if they are read, of labels; ValueError for all that are not there at once."""
+    check_named(names, label, columns, labels)
+    image = columns.image or usual_name(names, IMAGE)
+    number = (columns.label or usual_name(names, LABEL)) if labels else None
+    lacking = [(what, usual) for what, usual, found in (("image", IMAGE, image), ("label", LABEL, number or not labels))
+               if not found]  # fmt: skip
+    if image is None or lacking:
+        what = " and ".join(f"{name} (or {', '.join(usual[1:])})" for name, usual in lacking)
+        raise ValueError(
+            f"{label} lacks the column{'s' * (len(lacking) > 1)} {what}; it has {there_are(names)}: "
+            f"{to_name([name for name, _ in lacking], columns.group)}"
+        )
+    return image, number
+
+
+def check_named(names: Sequence[str], label: str, columns: Columns, labels: bool) -> None:
+    """ValueError where a column is named that is not among `names`."""
+    for what, given in (("image", columns.image), ("label", columns.label if labels else None)):
+        if given is not None and given not in names:
+            raise ValueError(
+                f"{label} lacks the column that {columns.group}{what}_column={given!r} names; it has "
+                f"{there_are(names, given)}"
+            )
+
+
+def to_name(lacking: Sequence[str], group: str) -> str:
+    """How columns are named that are lacking."""
+    those = "those" if len(lacking) > 1 else "the one"
+    return f"name {those} to read with {' and '.join(f'--{group}{what}-column' for what in lacking)}"
 
 
 def _image_leaf(kind: Any, column: str, label: str) -> str:

@@ -144,7 +144,7 @@ class Persons:
             splits[split] = replace(part, persons_N=np.array(found, np.int64))
         told = "; ".join(filter(None, (source.told, "persons by names of files")))
         warned = (*source.warned, *_of_one_class(numbers, source), *spelled_twice(numbers))
-        return replace(source, splits=splits, told=told, warned=warned)
+        return replace(source, splits=splits, told=told, warned=warned, persons=numbers)
 
     def _in_name(self, name: str) -> str | None:
         assert self.pattern is not None
@@ -253,7 +253,8 @@ def with_arrays(source: Source, arrays: Mapping[str, Any]) -> Source:
         ]
         splits[split] = replace(part, persons_N=np.array(persons, np.int64))
     warned = (*source.warned, *spelled_twice(numbers))
-    return replace(source, splits=splits, told=f"{source.told}, persons by arrays", warned=warned)
+    told = f"{source.told}, persons by arrays"
+    return replace(source, splits=splits, told=told, warned=warned, persons=numbers)
 
 
 def check_apart(source: Source) -> None:

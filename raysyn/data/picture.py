@@ -129,11 +129,16 @@ def has_palette(picture: Any) -> bool:
 def refusal(place: str, picture: Any, error: Exception, reading: Reading) -> ValueError:
     """The sentence on a picture that cannot be used, after `error` of a decoder: Broken for what can be left out."""
     fault = f"{place} cannot be used: {fault_of(picture, error)}"
-    if isinstance(error, Unsuited) or isinstance(picture, np.ndarray) or of_the_machine(error):
+    if not is_broken(picture, error):
         return ValueError(fault)
-    left = reading.skip_broken
-    more = f"raise {reading.flag('skip_broken')} above {left}" if left else f"{reading.flag('skip_broken')} 1"
-    return Broken(f"{fault}, or leave such out with {more}" if not left else f"{fault}, or {more}")
+    left, flag = reading.skip_broken, reading.flag("skip_broken")
+    more = f"raise {flag} above {left}" if left else f"leave such out with {flag} 1"
+    return Broken(f"{fault}, or {more}{reading.looked_at()}")
+
+
+def is_broken(picture: Any, error: Exception) -> bool:
+    """Whether a picture, after `error` of a decoder, is one that can be left out."""
+    return not (isinstance(error, Unsuited) or isinstance(picture, np.ndarray) or of_the_machine(error))
 
 
 def fault_of(picture: Any, error: Exception) -> str:

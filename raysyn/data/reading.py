@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import re
+import shlex
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -73,6 +74,8 @@ class Reading:
     skip_broken: int = 0
     group: str = "data."
     """What the flags begin with."""
+    source: str = field(default="", compare=False, repr=False)
+    """The images, as raysyn look is asked of them; nothing where they are known by name or several."""
     notes: Notes = field(default_factory=Notes, compare=False, repr=False)
 
     @staticmethod
@@ -80,7 +83,7 @@ class Reading:
         """That of a configuration; ValueError, in one sentence, for what it cannot be."""
         reading = Reading(
             window=config.window, colour=getattr(config, "colour", "auto"), background=config.background,
-            skip_broken=getattr(config, "skip_broken", 0) or 0, group=group,
+            skip_broken=getattr(config, "skip_broken", 0) or 0, group=group, source=_asked(config),
         )  # fmt: skip
         if reading.window is not None:
             low, high = reading.window
@@ -107,6 +110,10 @@ class Reading:
     def flag(self, name: str) -> str:
         """A flag as it is typed."""
         return f"--{self.group}{name.replace('_', '-')}"
+
+    def looked_at(self) -> str:
+        """How a sentence on one broken image ends: what counts all of them."""
+        return f" (raysyn look {self.source} counts them)" if self.source else ""
 
     def window_flag(self) -> str:
         """How a window is said."""
@@ -149,6 +156,19 @@ class Reading:
         """The two numbers."""
         low, high = self.window or (0.0, 1.0)
         return f"{low:g} {high:g}"
+
+
+def _asked(config: Any) -> str:
+    """A source of files as the words of a command; nothing where there is none, or are several."""
+    given = getattr(config, "path", None)
+    paths = [given] if isinstance(given, str) else list(given or ())
+    if len(paths) != 1:
+        return ""
+    words = [paths[0]]
+    for flag in ("image", "label"):
+        column = getattr(config, f"{flag}_column", None)
+        words += [] if column is None else [f"--{flag}-column", column]
+    return shlex.join([*words, *([] if getattr(config, "labels", True) else ["--no-labels"])])
 
 
 PLAIN = Reading()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,8 @@ class Source:
     """How its pictures become 8-bit grey or colour."""
     warned: tuple[str, ...] = ()
     """What a user must know of it."""
+    persons: Mapping[str, int] = field(default_factory=dict, compare=False, repr=False)
+    """{name: number} of whoever is named."""
 
     def without_labels(self) -> Source:
         """The same images, all of one class."""

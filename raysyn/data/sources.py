@@ -249,7 +249,7 @@ def _manifest(
     lacks = "has no test images" if manifest.has_splits else "has no column split, and so no test images"
     return Source(
         path.stem, label, manifest.class_names, splits, NAMING, lacks=lacks, told=manifest.told,
-        of_labels=several is None, warned=manifest.warned,
+        of_labels=several is None, warned=manifest.warned, persons=manifest.named,
     )  # fmt: skip
 
 
@@ -269,7 +269,7 @@ def _tars(path: Path, label: str, with_labels: bool, persons: Persons | None) ->
     of_labels = not found.declared
     return Source(
         name, label, found.class_names, splits, NAMING, lacks=lacks, told=found.told, of_labels=of_labels,
-        warned=found.warned,
+        warned=found.warned, persons=found.named,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from raysyn.data.described import SCAN_OF_PALETTE, Described, described
-from raysyn.data.picture import Fit, decode_picture, fault_of
+from raysyn.data.picture import Fit, decode_picture, fault_of, is_broken
 from raysyn.data.reading import Reading
 from raysyn.data.source import SPLITS, Source, Split
 from raysyn.data.stored import in_order, parts
@@ -64,6 +64,8 @@ class Survey:
     """What is wrong with those that cannot be used."""
     faulty: list[tuple[str, str]] = field(default_factory=list)
     """(place, what is wrong) of the first of them."""
+    broken: Counter[str] = field(default_factory=Counter)
+    """{split: those of them that cannot be decoded}, which a run can leave out."""
     within: Counter[str] = field(default_factory=Counter)
     """Exact copies, pixel by pixel, of images before them in the same split."""
     across: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -91,6 +93,7 @@ class _Seen:
     size: tuple[int, int] | None = None
     mode: str | None = None
     fault: str | None = None
+    broken: bool = False
     channels: int = 0
     digest: bytes | None = None
     """Of the pixels, where it can be used."""
@@ -108,6 +111,7 @@ def survey(
     `tell` is called now and then with how many there were, and there are.
     """
     look = partial(_look, source.reading, partial(_small, size=size, fit=fit))
+    names = {number: name for name, number in source.persons.items()}
     found, where = Survey(), dict[bytes, tuple[str, str, Any]]()
     total = sum(len(split.labels_N) for split in source.splits.values())
     done, spoken = 0, time.monotonic()
@@ -117,12 +121,14 @@ def survey(
             found.classes[name] = own
             here = set[bytes]()
             shows = partial(_shows, found, columns, rows)
+            called = partial(_called, names, split)
             for start, seen in _seen(split, pool, look, shows):
                 for index, one in enumerate(seen, start):
                     _count(found, one, split.place(index))
+                    found.broken[name] += one.broken
                     if one.digest is not None:
                         label = split.labels_N[index].item()
-                        _compare(found, where, here, one.digest, (name, split.place(index), label))
+                        _compare(found, where, here, one.digest, (name, called(index), label))
                         if one.small is not None and shows(label):
                             found.shown.setdefault(label, []).append(one.small)
                 done += len(seen)
@@ -155,10 +161,13 @@ def _look(reading: Reading, boxed: Callable[[np.ndarray], np.ndarray], picture: 
             mode += " (opaque)"
         mode = GREYS if mode in ("P", SCAN_OF_PALETTE) and channels == 1 and reading.colour == "auto" else mode
         small = boxed(pixels) if shown else None
-        return _Seen(facts, (width, height), mode, None, channels, _digest(pixels), small)
+        return _Seen(facts, (width, height), mode, None, False, channels, _digest(pixels), small)
     except Exception as error:  # decoders raise anything on damaged bytes
         fault = fault_of(picture, error)
-        return _Seen(None, None, None, fault) if facts is None else _Seen(facts, facts.size, facts.mode, fault)
+        broken = is_broken(picture, error)
+        if facts is None:
+            return _Seen(None, None, None, fault, broken)
+        return _Seen(facts, facts.size, facts.mode, fault, broken)
 
 
 def _count(found: Survey, one: _Seen, place: str) -> None:
@@ -181,6 +190,12 @@ def _count(found: Survey, one: _Seen, place: str) -> None:
         found.faults[one.fault] += 1
         if len(found.faulty) < EXAMPLES:
             found.faulty.append((place, one.fault))
+
+
+def _called(names: Mapping[int, str], split: Split, index: int) -> str:
+    """A picture's place, and after it whose it is where that is named."""
+    name = None if split.persons_N is None else names.get(int(split.persons_N[index]))
+    return split.place(index) if name is None else f"{split.place(index)} ({name})"
 
 
 def _digest(pixels: np.ndarray) -> bytes:

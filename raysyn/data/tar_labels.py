@@ -75,6 +75,8 @@ class Whose:
         self.persons, self.keys = persons, set[str]()
         self.unreadable = 0
         """Files .json that are none; without a column that is named they say nothing of persons."""
+        self.named = dict[str, int]()
+        """{name: number} of persons, once there are numbers."""
         self._with_json = self._unfit = False
         self._found: list[tuple[str, bool, Any, str | None]] = []
         """(place, whether it names somebody, whom, why it cannot)."""
@@ -115,7 +117,7 @@ class Whose:
             return None, self.persons.asked(sorted(self.keys), LABEL)
         if fault := next((fault for *_, fault in self._found if fault is not None), None):
             raise ValueError(fault)
-        known = dict[str, int]()
+        known = self.named
         return [number_of(person, known, place) for place, _, person, _ in self._found], tuple(spelled_twice(known))
 
 

@@ -12,7 +12,7 @@ import math
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
@@ -63,6 +63,8 @@ class Tars:
     """A number for whose each image is; None where nobody is named."""
     warned: tuple[str, ...] = ()
     """What a user must know of them."""
+    named: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """{name: number} of persons."""
 
 
 @dataclass
@@ -167,7 +169,8 @@ def read_tars(path: Path, label: str, labels: bool = True, persons: Persons | No
     told += "" if numbered is None else ", persons by json"
     told += ", splits by file names" if found.by_names else ", no splits: all for training"
     left = ", ".join([*found.left, *(f"{count:,} {what}" for what, count in sorted(aside.items()))])
-    return Tars(images, names, found, told + (f"; left out: {left}" if left else ""), declared, numbered, warned)
+    told += f"; left out: {left}" if left else ""
+    return Tars(images, names, found, told, declared, numbered, warned, {} if whose is None else whose.named)
 
 
 def _shards(path: Path, label: str) -> Shards:

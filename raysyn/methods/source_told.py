@@ -15,6 +15,7 @@ from raysyn.data.persons import FEW
 from raysyn.privacy.group import epsilon_of_group
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.rounding import rounded_up
+from raysyn.report.pictures import unwritten
 from raysyn.screen.console import Console
 
 PRICED = 32
@@ -35,8 +36,14 @@ def say_source(console: Console, dataset: Dataset, plan: Plan | None) -> None:
             f"{_counted(dataset)} Copies are of one person's images, whom the promise covers with all images: they "
             "weaken nothing."
         )
+    for sentence in _of_letters(dataset):
+        console.say(sentence)
     for sentence in (*dataset.warned, *_of_few(dataset), *of_copies(dataset, plan)):
         console.say(f"WARNING: {sentence}")
+
+
+def _of_letters(dataset: Dataset) -> list[str]:
+    return unwritten(dataset.train.class_names, "samples.png")
 
 
 def _of_few(dataset: Dataset) -> list[str]:
@@ -99,7 +106,7 @@ def _weakened(units: int, plan: Plan, of_persons: bool) -> str:
 
 def source_facts(dataset: Dataset) -> dict[str, Any]:
     """The report's facts of the same."""
-    facts = {"read_as": dataset.told, "warned": list(dataset.warned)}
+    facts = {"read_as": dataset.told, "warned": [*dataset.warned, *_of_letters(dataset)]}
     return {name: said for name, said in facts.items() if said}
 
 

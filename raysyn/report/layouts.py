@@ -45,8 +45,8 @@ def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """A folder for each class. The classes' own names where every file system takes them and sorts them as they are
-    numbered, so that whoever reads the folders gets the same numbers; otherwise with the number in front."""
+    """A folder for each class. The classes' own names where every file system and shell takes them, and sorts them as
+    they are numbered, so that whoever reads the folders gets the same numbers; otherwise with the number in front."""
     clean = [_clean(name) for name in names]
     folded = {name.casefold() for name in clean}
     if clean == list(names) and clean == sorted(clean) and len(folded) == len(clean):

@@ -1,24 +1,19 @@
-"""What `raysyn look` says of a source: sentences, tables, a contact sheet and a page, all of which stay inside."""
+"""What `raysyn look` says of a source: sentences and tables, all of which stay inside."""
 
 from __future__ import annotations
 
-import base64
 import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
 from raysyn.data.grouped import Named, Suggested
-from raysyn.data.images import Images
 from raysyn.data.names import legible
 from raysyn.data.picture import Fit
 from raysyn.data.source import SPLITS
-from raysyn.data.survey import BOX, GREYS, Survey
-from raysyn.report.pictures import png_bytes, sample_sheet
+from raysyn.data.survey import GREYS, Survey
 
 INSIDE = (
     "Stays inside: all of this is of the images themselves, without noise. What you choose by it is chosen on private "
@@ -30,10 +25,10 @@ PRIVATE_ENDS = (
 )
 WHOLE_RANGE = "0 65535 is the whole range, and tells nothing."
 """What is said of least and largest values."""
-COLUMNS, ROWS = 12, 25
-"""Of the contact sheet."""
 SIDES = (8, 16, 28, 32, 64, 128, 224, 256)
 """Sizes that are advised."""
+MOST_SIZES, SOME_SIZES = 8, 5
+"""Sizes of which each has a row, and how many have one where there are more."""
 FEW = 0.1
 """Share of the images that may be smaller than a size that is advised."""
 KINDS = {1: "grey", 3: "colour"}
@@ -55,10 +50,10 @@ class Table:
 def name_of(label: Any, names: Sequence[str] | None) -> str:
     """A class, as far as the source names it; what cannot be printed is escaped."""
     known = names is not None and isinstance(label, int) and 0 <= label < len(names)
-    return _printable(names[label] if names is not None and known else str(label))
+    return printable(names[label] if names is not None and known else str(label))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in legible(text))
 
 
@@ -71,8 +66,7 @@ def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
         for label in sorted(labels, key=_by_value)
     ]  # fmt: skip
     made = [Table("Images by class", [["class", *splits], *by_class])]
-    sizes = [[f"{width} x {height}", f"{n:,}"] for (width, height), n in found.sizes.most_common()]
-    made.append(Table("Sizes", [["width x height", "images"], *sizes]))
+    made.append(Table("Sizes", [["width x height", "images"], *_rows_of_sizes(found)]))
     made.append(Table("Modes", [["mode", "images"], *([mode, f"{n:,}"] for mode, n in found.modes.most_common())]))
     if found.windows:
         windows = [[window, f"{n:,}"] for window, n in found.windows.most_common()]
@@ -83,9 +77,34 @@ def tables(found: Survey, names: Sequence[str] | None) -> list[Table]:
     if found.crossed:
         every = found.across.total()
         some = f", the first {len(found.crossed)} of {every:,}" if every > len(found.crossed) else ""
-        pairs = [[_printable(one), _printable(other)] for one, other in found.crossed]
+        pairs = [[printable(one), printable(other)] for one, other in found.crossed]
         made.append(Table(f"Exact copies across splits{some}", [["image", "is the same as"], *pairs]))
     return made
+
+
+def _rows_of_sizes(found: Survey) -> list[list[str]]:
+    """The most frequent first; of many sizes the first few alone."""
+    every = found.sizes.most_common()
+    shown = every if len(every) <= MOST_SIZES else every[:SOME_SIZES]
+    rest = [[f"{len(every) - len(shown):,} more", f"{sum(n for _, n in every[len(shown) :]):,}"]]
+    return [[_by(size), f"{n:,}"] for size, n in shown] + rest * (len(every) > len(shown))
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _span_of_sizes(found: Survey) -> list[str]:
+    """Where they lie, of those that have no row each."""
+    if len(found.sizes) <= MOST_SIZES:
+        return []
+    every = sorted(found.sizes, key=lambda size: (max(size), min(size)))
+    up_to = accumulate(found.sizes[size] for size in every)
+    median = next(size for size, n in zip(every, up_to, strict=True) if 2 * n >= found.sizes.total())
+    return [
+        f"By the longer side, the smallest image is {_by(every[0])}, the median {_by(median)} and the largest "
+        f"{_by(every[-1])} pixels."
+    ]
 
 
 def _by_value(label: Any) -> tuple[bool, Any]:
@@ -94,33 +113,20 @@ def _by_value(label: Any) -> tuple[bool, Any]:
     return not number, label if number else str(label)
 
 
-def of_two_depths(found: Survey, windowed: bool) -> list[str]:
-    """What is said where some are deeper than 8 bits and some are not, and these cannot be read together; `windowed`
-    is whether they were looked at through a window."""
-    numbers = {deep: found.depths[deep, True] + found.depths[deep, False] for deep in (True, False)}
-    # A window is for the deeper ones alone; without one, scans that name their own are read, and so are floats.
-    other = not windowed
-    if not all(numbers.values()) or found.depths[other, True] or not found.depths[other, False]:
-        return []
-    rarer = min(numbers, key=lambda deep: numbers[deep])
-    told = {True: f"{numbers[True]:,} deeper than 8 bits", False: f"{numbers[False]:,} of 8 bits"}
-    some = ", ".join(map(_printable, found.of_depth[rarer]))
-    more = f" and {rest:,} more" if (rest := numbers[rarer] - len(found.of_depth[rarer])) else ""
-    told[rarer] += f" ({some}{more})"
-    return [
-        f"There are images of two depths, {told[rarer]} and {told[not rarer]}, which no --data.window reads together: "
-        "convert all to one depth first."
-    ]
-
-
-def sentences(found: Survey) -> list[str]:
-    """What is worth knowing beside the tables."""
-    lines = []
+def sentences(found: Survey, skipped: int = 0, windows: bool = True) -> list[str]:
+    """What is worth knowing beside the tables; `skipped` is how many that are broken a run may leave out, `windows`
+    whether a window helps."""
+    lines = _span_of_sizes(found)
     if bad := found.faults.total():
-        lines.append(f"Images that cannot be used, at which a run stops: {bad:,}. The first: {_listed(found.faulty)}.")
+        stops = ", at which a run stops" if _stops(found, skipped) else ""
+        lines.append(f"Images that cannot be used{stops}: {bad:,}. The first: {_listed(found.faulty)}.")
+    if broken := found.broken.total():
+        those = ("it" if bad == 1 else "these") if broken == bad else f"the {broken:,} out that cannot be decoded"
+        lines[-1] += f" --data.skip-broken {broken} leaves {those}{' out' * (broken == bad)}."
     for mode, (least, most) in found.spans.items():
         whole = f" {WHOLE_RANGE}" if mode.startswith("I;16") else ""
-        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g}. {PRIVATE_ENDS}{whole}")
+        ends = f" {PRIVATE_ENDS}{whole}" if windows else ""
+        lines.append(f"Values of {mode} lie from {least:,g} to {most:,g}.{ends}")
     lines += [f"Exact copies within {split}: {n:,}." for split, n in found.within.items() if n]
     for (split, earlier), n in found.across.items():
         lines.append(f"Exact copies in {split} of images of {earlier}: {n:,}. These are not held out.")
@@ -128,13 +134,19 @@ def sentences(found: Survey) -> list[str]:
         lines.append(f"Exact copies with another label than the first of their kind: {found.relabelled:,}.")
     # Those across splits have a table.
     if more := [pair for pair in found.copies if pair not in found.crossed]:
-        pairs = "; ".join(f"{_printable(one)} is {_printable(other)}" for one, other in more)
+        pairs = "; ".join(f"{printable(one)} is {printable(other)}" for one, other in more)
         lines.append(f"The first copies within a split, beside the first of the same pixels in any: {pairs}.")
     if not found.copies and not bad:
         lines.append("No image is an exact copy of another one.")
     elif not found.copies and (compared := found.images - bad) > 1:
         lines.append(f"Of the {compared:,} images that can be used none is an exact copy of another one.")
     return lines
+
+
+def _stops(found: Survey, skipped: int) -> bool:
+    """Whether a run stops at an image that cannot be used."""
+    broken = found.broken.total()
+    return found.faults.total() > (broken if broken <= skipped else 0)
 
 
 def table_of_persons(named: Named | None) -> list[Table]:
@@ -180,31 +192,27 @@ def _listed(pairs: Sequence[tuple[str, str]]) -> str:
     places: dict[str, list[str]] = {}
     for place, fault in pairs:
         places.setdefault(fault, []).append(place)
-    return "; ".join(f"{', '.join(map(_printable, some))} ({fault})" for fault, some in places.items())
+    return "; ".join(f"{', '.join(map(printable, some))} ({fault})" for fault, some in places.items())
 
 
 def advice(found: Survey, sized: int | None, fit: Fit | None = None) -> list[str]:
     """Which flags, or what done to the files, makes them of one size and kind; `sized` and `fit`: those given."""
     lines = []
-    if (several := _sizes(found, fit)) > 1 and sized is None:
-        sides = Counter[int]()
-        for pair, n in found.sizes.items():
-            sides[min(pair)] += n
-        smaller = {side: sum(n for shortest, n in sides.items() if shortest < side) for side in SIDES}
-        size = max((side for side in SIDES if smaller[side] <= FEW * sides.total()), default=SIDES[0])
-        larger = f", and enlarges {smaller[size]:,} of {sides.total():,}" if smaller[size] else ""
+    if (several := how_many_sizes(found, fit)) > 1 and sized is None:
+        size, smaller = advised_size(found)
+        larger = f", and enlarges {smaller:,} of {found.sizes.total():,}" if smaller else ""
+        shortest = min(map(min, found.sizes))
         lines.append(
-            f"There are {several:,} sizes, the shortest side is {min(sides)} pixels: --data.size {size} makes "
-            f"them one{larger}. To be told of such a run, look again with --size {size}."
+            f"There are {several:,} sizes, the shortest side is {shortest} pixels: --data.size {size} "
+            f"makes them one{larger}. To be told of such a run, look again with --size {size}."
         )
     if fit is None and any(width != height for width, height in found.sizes):
         lines.append(
             "Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them, and so "
             "does --data.fit pad, which keeps whole images. To see what becomes of them, look again with --fit."
         )
-    kinds = _kinds(found)
-    if len(kinds) > 1:
-        told = " and ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items(), reverse=True))
+    if len(both := kinds(found)) > 1:
+        told = " and ".join(f"{n:,} {kind}" for kind, n in sorted(both.items(), reverse=True))
         lines.append(
             f"There are both kinds, {told}: convert all to one of the two, or read them so with --data.colour rgb or "
             "grey."
@@ -212,57 +220,37 @@ def advice(found: Survey, sized: int | None, fit: Fit | None = None) -> list[str
     return lines
 
 
-def _kinds(found: Survey) -> Counter[str]:
+def advised_size(found: Survey) -> tuple[int, int]:
+    """One that most images have, and how many are smaller."""
+    sides = Counter[int]()
+    for pair, n in found.sizes.items():
+        sides[min(pair)] += n
+    smaller = {side: sum(n for shortest, n in sides.items() if shortest < side) for side in SIDES}
+    size = max((side for side in SIDES if smaller[side] <= FEW * sides.total()), default=SIDES[0])
+    return size, smaller[size]
+
+
+def kinds(found: Survey) -> Counter[str]:
     """Grey and colour, as far as there are any."""
-    kinds = Counter({kind: n for kind, n in found.kinds.items() if kind != GREYS})
+    both = Counter({kind: n for kind, n in found.kinds.items() if kind != GREYS})
     if greys := found.kinds[GREYS]:
-        kinds["grey" if kinds["grey"] or not kinds["colour"] else "colour"] += greys
-    return kinds
+        both["grey" if both["grey"] or not both["colour"] else "colour"] += greys
+    return both
 
 
-def _sizes(found: Survey, fit: Fit | None) -> int:
+def how_many_sizes(found: Survey, fit: Fit | None) -> int:
     """How many there are once images are cropped, if they are."""
     return len({min(size) for size in found.sizes} if fit == "crop" else found.sizes)
 
 
-def differing(found: Survey, channels: int, sized: int | None, fit: Fit | None = None) -> list[str]:
-    """What a run is refused for, in words after "the first that"; nothing where all can be used, and are of one size,
-    unless all are rescaled to `sized`, once cropped if that is the `fit`, and of the kind that the first one has."""
+def differing(found: Survey, channels: int, sized: int | None, fit: Fit | None = None, skipped: int = 0) -> list[str]:
+    """What a run is refused for, in words after "the first that"; nothing where all can be used but for broken ones
+    that are `skipped`, and are of one size, unless all are rescaled to `sized`, once cropped if that is the `fit`, and
+    of the kind that the first one has."""
     kind = KINDS[channels]
     reasons = {
-        "is of another size": sized is None and _sizes(found, fit) > 1,
-        f"is not {kind}": bool(_kinds(found).keys() - {kind}),
-        "cannot be used": bool(found.faults),
+        "is of another size": sized is None and how_many_sizes(found, fit) > 1,
+        f"is not {kind}": bool(kinds(found).keys() - {kind}),
+        "cannot be used": _stops(found, skipped),
     }
     return [reason for reason, holds in reasons.items() if holds]
-
-
-def sheet(found: Survey, names: Sequence[str] | None) -> bytes:
-    """PNG: the first images of each class, a row per class, in boxes of one size."""
-    every = [(label, one) for label, shown in sorted(found.shown.items()) for one in shown]
-    side = max((max(one.shape[:2]) for _, one in every), default=BOX)
-    boxes = np.full((len(every), side, side, 3), 224, np.uint8)
-    for box, (_, one) in zip(boxes, every, strict=True):
-        top, left = (side - one.shape[0]) // 2, (side - one.shape[1]) // 2
-        box[top : top + one.shape[0], left : left + one.shape[1]] = one
-    # Every class that there is has a row, if only an empty one; of a wild label there are not so many.
-    labels = {label for split in found.classes.values() for label in split} | set(range(len(names or ())))
-    rows = min(ROWS, 1 + max((label for label in labels if isinstance(label, int)), default=0))
-    named = [name_of(label, names) for label in range(rows)] + [""] * len(labels - set(range(rows)))
-    shown = Images(boxes, np.array([label for label, _ in every], np.int64), tuple(named))
-    return png_bytes(sample_sheet(shown, COLUMNS, ROWS))
-
-
-def page(title: str, lines: Sequence[str], shown: Sequence[Table], png: bytes) -> str:
-    """A self-contained page."""
-    # Imported where it is used, not above: who only asks for help must not wait for it.
-    import jinja2
-
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    picture = "data:image/png;base64," + base64.b64encode(png).decode()
-    return made.get_template("look.html.j2").render(
-        title=title, inside=INSIDE, lines=lines, tables=shown, picture=picture
-    )  # fmt: skip

@@ -92,6 +92,19 @@ def _written(name: str, number: int, known: Container[int]) -> str:
     return f"{number}: {left}" if any(map(str.isalnum, left)) else f"class {number}"
 
 
+def unwritten(class_names: Sequence[str], sheet: str, most_rows: int = ROWS) -> list[str]:
+    """A sentence on the rows of a sheet that do not have the names of their classes, if there are such."""
+    names = class_names[:most_rows]
+    pairs = zip(names, _lettering(names)[1], strict=True)
+    other = [f"{number} ({name})" for number, (name, row) in enumerate(pairs) if row != shortened(name, LONGEST)]
+    if not other:
+        return []
+    return [
+        f"The font of {sheet} lacks letters of the name{'s' * (len(other) > 1)} of class{'es' * (len(other) > 1)} "
+        f"{', '.join(other)}, where the number stands instead."
+    ]
+
+
 class Sheet(NamedTuple):
     """Sizes of a sheet of samples that do not depend on what is written on it, in pixels."""
 

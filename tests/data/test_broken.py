@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import io
+import re
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,12 +66,13 @@ def folder(path: Path, bad: dict[str, bytes]) -> Path:
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_file_is_named_with_the_flag_that_leaves_it_out(tmp_path: Path, kind: str) -> None:
     one, words = BROKEN[kind]
-    path = str(folder(tmp_path / "set", {"train/bee/3.img": one}))
+    path = str(folder(tmp_path / "my set", {"train/bee/3.img": one}))
     fault = rf"file train/bee/3\.img cannot be used: .*{words}, or leave such out with --"
-    with pytest.raises(ValueError, match=rf"^data\.path='.*': {fault}data\.skip-broken 1$") as caught:
+    counts = rf" \(raysyn look {re.escape(shlex.quote(path))} counts them\)$"
+    with pytest.raises(ValueError, match=rf"^data\.path='.*': {fault}data\.skip-broken 1{counts}") as caught:
         load(DataConfig(path=path))
     assert "\n" not in str(caught.value)
-    with pytest.raises(ValueError, match=rf"^public\.path='.*': {fault}public\.skip-broken 1$"):
+    with pytest.raises(ValueError, match=rf"^public\.path='.*': {fault}public\.skip-broken 1{counts}"):
         load_public(PublicConfig(path=(path,)), (24, 24, 1))
     dataset = load(DataConfig(path=path, skip_broken=1))
     assert (len(dataset.train), len(dataset.test)) == (11, 6)
@@ -77,7 +80,7 @@ def test_a_broken_file_is_named_with_the_flag_that_leaves_it_out(tmp_path: Path,
     assert source_facts(dataset) == {"read_as": dataset.told}
     assert public_facts(DataConfig(path=path, skip_broken=1)) == (11, (24, 24, 1), 2)
     # What is left is what it would be without the file.
-    (tmp_path / "set" / "train/bee/3.img").unlink()
+    (tmp_path / "my set" / "train/bee/3.img").unlink()
     assert dataset.fingerprint() == load(DataConfig(path=path)).fingerprint()
 
 
@@ -92,7 +95,7 @@ def test_more_than_are_allowed_are_refused(tmp_path: Path, capsys: pytest.Captur
     assert (len(dataset.train), len(dataset.test)) == (9, 5)
     named = "file train/ant/0.img, file train/ant/1.img, file train/ant/3.img, ..."
     assert dataset.told.endswith(f"; 4 that cannot be decoded left out ({named})")
-    with pytest.raises(ValueError, match=r", or raise --public\.skip-broken above 3$"):
+    with pytest.raises(ValueError, match=r", or raise --public\.skip-broken above 3 \(raysyn look \S+ counts them\)$"):
         load_public(PublicConfig(path=(path,), skip_broken=3), (24, 24, 1))
     public = load_public(PublicConfig(path=(path,), skip_broken=4), (24, 24, 1))
     assert (public.train.images_NHWC[:] == dataset.train.images_NHWC).all() and len(public.valid) == 5

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from raysyn.data import manifest
+from raysyn.data.image_file import FORMATS
 from raysyn.data.images import DataConfig, Images, load
+from raysyn.data.listing import BESIDE, IMAGES
 from raysyn.data.parquet_schema import USUAL
 from raysyn.data.public import load_public
 from raysyn.data.streams import PublicConfig
@@ -138,6 +140,12 @@ def test_labels_may_be_numbers_and_columns_have_other_names(images: Path, read: 
     group = "data" if read is privately else "public"
     with pytest.raises(ValueError, match=rf"lacks a column of images .*; it has scan, kind, split: .*--{group}\.image"):
         read(path)
+    with pytest.raises(
+        ValueError, match=rf"name those to read with --{group}\.image-column and --{group}\.label-column$"
+    ):
+        read(path)
+    with pytest.raises(ValueError, match=rf"lacks a column of labels .*: name the one .* --{group}\.label-column$"):
+        read(path, image_column="scan")
     with pytest.raises(ValueError, match=rf"lacks the column that {group}\.label_column='x' names; it has scan, kind"):
         read(path, image_column="scan", label_column="x")
 
@@ -147,7 +155,7 @@ def test_links_are_followed_and_what_has_no_row_is_told(images: Path, tmp_path: 
     (images / "images").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "again").symlink_to(images)
     path = table(images, *rows(by_name)[:10])
-    for name in (".hidden.png", "README.md"):
+    for name in (".hidden.png", "README.md", "a.sh", "rs", "model.pt"):
         (images / name).write_text("x")
     found = load(DataConfig(path=str(path)))
     assert (found.name, len(found.train), len(found.test)) == ("labels", 8, 2)
@@ -298,3 +306,16 @@ def test_links_into_a_store_are_files_of_their_names_also_where_two_lead_to_one(
         (images / by_path(at)).symlink_to(store / f"{at if at else 3}.bin")
     check_labels = read(table(images, *rows(by_name)))
     assert [len(part) for part in check_labels] == [8, 4]
+
+
+def test_all_that_is_read_has_an_ending_of_an_image() -> None:
+    Image.init()
+    assert {ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS} < IMAGES
+    assert not IMAGES & BESIDE
+
+
+def test_files_that_end_as_those_of_rows_do_are_counted_whatever_that_is(images: Path) -> None:
+    for at in range(N):
+        (images / by_path(at)).rename(images / f"scan{at}")
+    path = table(images, *rows(lambda at: f"scan{at}")[:11])
+    assert load(DataConfig(path=str(path))).told.endswith("left out: 1 file without a row (scan11)")

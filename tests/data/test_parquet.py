@@ -241,6 +241,11 @@ def test_a_file_without_splits_is_all_for_training(tmp_path: Path) -> None:
 LATIN = pa.Array.from_buffers(pa.string(), N, pa.array([b"kr\xe4nklich"] * N, pa.binary()).buffers())
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no image": ({"image": None}, r"lacks the column image \(or img\); it has label, split: .* --{g}\.image-column"),
+    "neither": (
+        {"image": None, "label": None, "x": [0] * N},
+        r"lacks the columns image \(or img\) and label \(or labels\); it has split, x: name those to read with "
+        r"--{g}\.image-column and --{g}\.label-column$",
+    ),
     "no label": ({"label": None}, r"lacks the column label \(or labels\); it has image, split: .* --{g}\.label-column"),
     "paths": ({"image": ["0.png"] * N}, r"column image is string; it must hold PNG or JPEG files"),
     "lists": ({"image": [[1, 2]] * N}, r"column image is list<.*>; it must hold PNG"),

@@ -187,3 +187,11 @@ def test_a_dry_run_begins_with_both(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "zoo: read as a folder with train/, valid/ (as val) and test/, of class folders; left out: 1 hidden." in said
     assert "WARNING: 4 of the 34 private images are exact copies of others; one is there 5 times." in said
     assert "The promise" not in said and "WARNING: 2 of the 2 test images are training images too" in said
+
+
+def test_classes_whose_names_the_samples_cannot_write_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    one = dataset([0, 1], [2])
+    named = replace(one, train=replace(one.train, class_names=("違反",)))
+    say_source(Console(), named, None)
+    told = "The font of samples.png lacks letters of the name of class 0 (違反), where the number stands instead."
+    assert told in " ".join(capsys.readouterr().out.split()) and source_facts(named) == {"warned": [told]}

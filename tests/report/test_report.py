@@ -27,7 +27,7 @@ from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness, shadowed
 from raysyn.report.columns import differences
-from raysyn.report.pictures import _lettering, sample_sheet
+from raysyn.report.pictures import _lettering, sample_sheet, unwritten
 from raysyn.report.release import ALONE, certificate, parquet_bytes, write_release
 from raysyn.report.report import Report, dp_section, main, no_dp_section, write_report
 from raysyn.report.run_page import render, with_found
@@ -394,6 +394,10 @@ def test_a_name_that_a_font_lacks_in_part_keeps_its_number_and_the_rest() -> Non
     names = ("良性 (benign)", "a良b良性c", "良-性", "größe", "x" * 203, "b")
     _, written = _lettering(names)
     assert written == ["0: … (benign)", "1: a … b … c", "class 2", "größe", "x" * 23 + "…", "b"]
+    (told,) = unwritten(names, "samples.png")
+    lacking = "classes 0 (良性 (benign)), 1 (a良b良性c), 2 (良-性), where the number stands instead."
+    assert told == f"The font of samples.png lacks letters of the names of {lacking}"
+    assert unwritten(names[3:], "it") == [] and unwritten(["a"] * 25 + ["良"], "it") == []
     images = Images(np.zeros((6, 8, 8, 1), np.uint8), np.arange(6), names)
     assert sample_sheet(images).size[0] < 1000
 
