@@ -19,7 +19,6 @@ from raysyn.draw_source import DRAWN, NOT_ENDED
 from raysyn.methods import canaries, catalogue
 from raysyn.methods.method import Method
 from raysyn.methods.own_network import refuse_unnamed
-from raysyn.methods.whose import source_of
 from raysyn.report import shadowed
 from raysyn.report.across_runs import ATTACKED
 from raysyn.report.release import read_images
@@ -86,7 +85,7 @@ def attacked(run: str, data: str | None, trust: str | None = None) -> Attacked:
         raise ValueError(
             f"run is {run}, made by raysyn {about['raysyn']}, and this is {version()}: attack with that one"
         )
-    if about["config"].get("method_source") != source_of(method.run).get("method_source"):
+    if about["config"].get("method_source") != method.source().get("method_source"):
         raise ValueError(f"run is {run}, made by other code of {name}, whose package has changed: attack with that")
     if preset not in entry.presets():
         raise ValueError(f"run is {run}, of the preset {preset}, which {name} does not have here")

@@ -16,7 +16,6 @@ from raysyn.data.images import Images
 from raysyn.methods import catalogue
 from raysyn.methods.method import Method
 from raysyn.methods.own_network import refuse_unnamed
-from raysyn.methods.whose import source_of
 from raysyn.privacy.cost import Cost, epsilon
 from raysyn.privacy.ledger import cost_of
 from raysyn.report.verify import DAMAGE
@@ -102,7 +101,7 @@ def _made_by(run: str, about: Mapping[str, Any]) -> tuple[Method, Any]:
     method: Method = entry.method()
     if method.mechanisms is None:
         raise ValueError(f"run is {run}, made by {about['method']}, which does not say how its mechanisms are played")
-    if made_by != version() or about["config"].get("method_source") != source_of(method.run).get("method_source"):
+    if made_by != version() or about["config"].get("method_source") != method.source().get("method_source"):
         raise ValueError(
             f"run is {run}, made by raysyn {made_by} or another version of {about['method']}, and this is {version()}: "
             "audit it with that one"

@@ -42,9 +42,10 @@ def _main(words: Sequence[str], prog: str) -> int:
             f"`{prog} auto FOLDER --epsilon 3 --dry-run` begin with images of yours"
         )
     first, *rest = words
-    if first in SPELT:
-        # As other programs have it.
-        first, rest = (rest[0], [*rest[1:], "--help"]) if first == "help" and rest else (SPELT[first], rest)
+    # As other programs have it.
+    if first == "help" and rest:
+        first, rest = rest[0], [*rest[1:], "--help"]
+    first = SPELT.get(first, first)
     if first in cli.HELP:
         print(overview(prog))
         return 0

@@ -20,7 +20,6 @@ from raysyn.methods import catalogue, network
 from raysyn.methods.class_shares import known
 from raysyn.methods.method import Method
 from raysyn.methods.synthesis import Drawing
-from raysyn.methods.whose import source_of
 from raysyn.report.card import IMAGES
 from raysyn.report.verify import DAMAGE, verify
 from raysyn.report.verify_contents import parsed
@@ -124,7 +123,7 @@ def source(run: str) -> Source:
             raise ValueError(f"run is {run}, which was itself drawn from another run: name that one")
         _refuse_refuted(run, run)
         method, preset = _made_by(run, about)
-        if about["config"].get("method_source") != source_of(method.run).get("method_source"):
+        if about["config"].get("method_source") != method.source().get("method_source"):
             raise ValueError(
                 f"run is {run}, made by other code of {about['method']}, whose package has changed: draw with that"
             )
@@ -204,7 +203,7 @@ def _drawn_by(
     config = config if held is None else network.held_to(config, held)
     with _whole(run, fault):
         own_network = getattr(getattr(config, "network", None), "factory", None) is not None
-        if own_network or source_of(method.run):  # what else code of a user's own builds is its own matter
+        if own_network or method.source():  # what else code of a user's own builds is its own matter
             return method.drawing(config, like, n, answer)
         with network.built_for(answer) as counted:
             return method.drawing(config, like, n, counted)

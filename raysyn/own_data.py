@@ -28,7 +28,8 @@ from raysyn.methods.auto.table import cells
 from raysyn.methods.catalogue import Entry
 from raysyn.methods.machines import On
 from raysyn.report.choices import BY_TABLE
-from raysyn.runs.storage import read_bytes
+from raysyn.runs.refusals import refuse_strangers
+from raysyn.runs.storage import local_folder, read_bytes
 from raysyn.screen import cli
 from raysyn.screen.accounts import AccountFlags
 from raysyn.screen.flags import BARE, assigned, flags_of
@@ -109,6 +110,8 @@ def pick(source: str, words: Sequence[str]) -> Picked:
 
     flags = assigned(default(source), words, "auto")
     cli.check_out(flags.out)
+    if not flags.dry_run and (here := local_folder(flags.out)) is not None:
+        refuse_strangers(here)
     config = flags.config
     budget = config.budget()
     if source in PRIVATE_NAMES:

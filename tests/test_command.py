@@ -132,6 +132,7 @@ def test_help_and_version_are_words_too(capsys: pytest.CaptureFixture[str]) -> N
     for words, same in (
         (["help"], ["--help"]), (["version"], ["--version"]), (["help", "dp_feta"], ["dp_feta", "--help"]),
         (["help", "dp-feta", "quick"], ["dp_feta", "quick", "--help"]), (["help", "look"], ["look", "--help"]),
+        (["help", "help"], ["--help"]), (["help", "version"], ["--version"]),
     ):  # fmt: skip
         assert said(capsys, *words) == said(capsys, *same)
 

@@ -64,6 +64,13 @@ def test_a_dry_run_begins_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_is_taken_is_refused_before_images_are_read(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for out, fault in ((tmp_path, "holds no run"), (tmp_path / "thesis.txt", "is a file; choose a new folder")):
+        with pytest.raises(ValueError, match=fault):
+            own_data.pick("digits", ["--epsilon", "3", "--data.limit", "50", "--out", str(out)])
+
+
 def test_a_run_that_was_begun_goes_on_whatever_would_be_picked_now(tmp_path: Path) -> None:
     out = tmp_path / "run"
     (out / "internal").mkdir(parents=True)

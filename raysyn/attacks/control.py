@@ -36,7 +36,9 @@ def answers(
     images of the pool each was trained on; models that storage holds already are not trained again, and `stack` of the
     others are trained together."""
     inside_MN = _halves(pool.images, pool.members_N, seed)
-    told = (pool.images.fingerprint(), int(pool.members_N.sum()), repr(network), identity(recipe), seed)
+    # Of all alike, so that it does not hang on who is trained together.
+    most = int(inside_MN.sum(1).max())
+    told = (pool.images.fingerprint(), int(pool.members_N.sum()), most, repr(network), identity(recipe), seed)
     shared = (pool.images, pool.members_N, network, recipe, seed)
     found = compute.map(train, range(MODELS), name=f"control-{digest(*told)}", shared=shared, together=stack)
     return np.stack([asked_NQ.double().numpy() for asked_NQ in found]), inside_MN
@@ -48,7 +50,7 @@ def train(models: Sequence[int], shared: tuple[Images, Mask, Architecture, Recip
     inside_MN = _halves(images, members_N, seed)
     parts = [images.select(inside_MN[model]) for model in models]
     own, order = ([_seed(seed, key, model) for model in models] for key in (6, 5))
-    built = teach(Alone(), network, recipe, parts, max(map(len, parts)), own, order)
+    built = teach(Alone(), network, recipe, parts, int(inside_MN.sum(1).max()), own, order)
     return [torch.from_numpy(confidences(one, images, recipe.views())).float() for one in built]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ _hear = ContextVar[Hear | None]("_hear", default=None)
 @contextmanager
 def heard(hear: Hear, every_s: float = 0.25) -> Iterator[None]:
     """Inside the block `hear` is told what units tell, at most once in `every_s` seconds."""
-    last = 0.0
+    last = -math.inf
 
     def sometimes(stage: str, done: int, total: int) -> None:
         nonlocal last

@@ -178,11 +178,12 @@ def _say_near(found: Near, book: Book, console: Console) -> None:
     """Say which other accounts a new one may be a second one of, as of a table and the folder that it lies in."""
     likeliest = found.likeliest
     if others := tuple(place for place in found.places if place != account_elsewhere.place_of(book)):
-        which = f"by --budget.account {shlex.quote(likeliest)}" if likeliest in others and likeliest else None
+        which = "that one as --budget.account in each"
+        if likeliest in others and likeliest is not None:
+            which = f"one account for all, as by --budget.account {shlex.quote(likeliest)}"
         console.say(
             f"WARNING: this run begins a new account, {book}, in which no earlier run counts: if "
-            f"{account_elsewhere.told(others)} {'is' if len(others) == 1 else 'are'} of the same people, name one "
-            f"account for all, {'by that one as --budget.account' if which is None else f'as {which}'}"
+            f"{account_elsewhere.told(others)} {'is' if len(others) == 1 else 'are'} of the same people, name {which}"
         )
 
 

@@ -153,10 +153,10 @@ class Method:
             raise SystemExit(0)
         setting = open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
-            judged_by=self.judged_by, facts={**prepared.facts, **source_of(self.run)}, network=self.network, book=book,
+            judged_by=self.judged_by, facts={**prepared.facts, **self.source()}, network=self.network, book=book,
             looks=looks, tried=tried, weights_leave=self.weights_leave(command.config),
         )  # fmt: skip
-        return replace(setting, drawing=self.drawing, package=package_of(self.run))
+        return replace(setting, drawing=self.drawing, package=package_of(self.name, self.run, self.prepare))
 
     def _check(self, command: Command) -> None:
         """ValueError for what is wrong whatever the images are."""
@@ -204,10 +204,14 @@ class Method:
 
     def _identity(self, command: Command, prepared: Prepared, tried: int) -> dict[str, Any]:
         """What its folder would say that the run is."""
-        facts = {**prepared.facts, **source_of(self.run)}
+        facts = {**prepared.facts, **self.source()}
         told = kept_settings(command.config, plan=prepared.plan, judged_by=self.judged_by, facts=facts, tried=tried)
         fingerprint = prepared.dataset.fingerprint()
         return identity(method=self.name, preset=command.preset, config=told, data_fingerprint=fingerprint)
+
+    def source(self) -> dict[str, str]:
+        """See `whose.source_of`."""
+        return source_of(self.run, self.prepare)
 
     def weights_leave(self, config: Any) -> bool:
         """Whether the release holds weights that say which images were learned from."""

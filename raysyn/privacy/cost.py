@@ -88,7 +88,7 @@ class Budget:
 def delta_beside(delta: float, n: int, unit: str = "image") -> str:
     """How much of 1/n a delta is, for n of this unit, in a sentence, with a warning where that is much."""
     # In decimals, as 60,000 times 1e-5 is a little more than 0.6 otherwise, and would be rounded up.
-    part = f"delta is {rounded_up(float(Decimal(repr(delta)) * n), 2)} of 1/n"
+    part = f"delta is {rounded_up(float(Decimal(repr(float(delta))) * n), 2)} of 1/n"
     if delta * n <= MUCH:
         return part
     return (

@@ -137,7 +137,10 @@ def _filled(
     full_BK = [x[rows.where(valid_B, 0)] for x in inputs_BK]
     answer: Clipped = engine(model, loss, full_BK, max_grad_norm, valid_B)
     doubtful_B = None if answer.doubtful_B is None else answer.doubtful_B[:images]
-    return answer._replace(norms_B=answer.norms_B[:images], doubtful_B=doubtful_B)
+    norms_B = answer.norms_B[:images].clone()
+    # Its copies may overflow where it does not itself, and so make the sum NaN: then it counts as one that does.
+    norms_B[0] = norms_B[0].where(torch.isfinite(answer.norms_B[images:]).all(), torch.nan)
+    return answer._replace(norms_B=norms_B, doubtful_B=doubtful_B)
 
 
 def loop(model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:

@@ -103,12 +103,12 @@ class MicroBatches:
                 sum_P += answer.sum_P
                 break
         for image in odd:
-            sum_P += self._by_hand(step, np.array([image])).sum_P
+            sum_P += self._by_hand(step, np.array([image]), alone=True).sum_P
         return sum_P
 
-    def _by_hand(self, step: int, chunk: NDArray[np.int64]) -> engines.Clipped:
+    def _by_hand(self, step: int, chunk: NDArray[np.int64], alone: bool = False) -> engines.Clipped:
         inputs = self._draw(step, chunk)
-        return self.choice.clipped_sum(self.model, self.task.loss, inputs, self.config.max_grad_norm)
+        return self.choice.clipped_sum(self.model, self.task.loss, inputs, self.config.max_grad_norm, alone)
 
     def _draw(self, step: int, chunk: NDArray[np.int64]) -> tuple[Tensor, ...]:
         copies, rows = self.config.noise_multiplicity, chunk

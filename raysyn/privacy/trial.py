@@ -114,13 +114,16 @@ class Choice:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         model.to(memory_format=layout)
 
-    def clipped_sum(self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float) -> Clipped:
-        """See `engines.clipped_sum`."""
+    def clipped_sum(
+        self, model: nn.Module, loss: Loss, inputs_BK: Sequence[Tensor], max_grad_norm: float, alone: bool = False
+    ) -> Clipped:
+        """See `engines.clipped_sum`; `alone`: of images that no others are ever asked with, whose batch is theirs."""
         device = inputs_BK[0].device.type
         with torch.autocast(device, torch.bfloat16) if self.precision == "bf16" else nullcontext():
             name = "bookkeeping" if self.engine == FUSED else self.engine
             # `loop` knows no batch but that of one image.
-            size = self.micro_batch if (name, device, self.precision) == ("bookkeeping", "cuda", "bf16") else 0
+            filled = not alone and (name, device, self.precision) == ("bookkeeping", "cuda", "bf16")
+            size = self.micro_batch if filled else 0
             return engines.clipped_sum(ENGINES[name], model, loss, inputs_BK, max_grad_norm, size)
 
 

@@ -94,17 +94,19 @@ def is_made(content: bytes, name: str, made: bytes) -> bool:
 
 
 EXISTED = "that this release exists: input that cannot be used is refused, which tells of it"
+TOOK = "how many tasks a stage had, and how long they took"
 OF_TERMS = (
     (EXISTED, EXISTS),
-    ("what its dashboard and metrics tell: how", "what its dashboard and metrics tell, or a tracker: how"),
+    (TOOK, f"{TOOK}; and what a tracker was told: how long stages took"),
 )
-"""What a line of a certificate said, and says."""
+"""What a line of a certificate said, all of it or how it ended, and says."""
 
 
 def as_now(line: str) -> str:
     """A line of a certificate's lists as it is written now."""
     for before, now in OF_TERMS:
-        line = line.replace(before, now)
+        if line.endswith(before):
+            line = line.removesuffix(before) + now
     return line
 
 

@@ -76,6 +76,6 @@ def inside(sgd: bool) -> str:
         "what stays with whoever ran it: the folder internal/, the storage that the machines share, the account of the "
         "images, what the console showed while the run went on, such as accuracy on real images"
         f"{' and losses of DP-SGD' if sgd else ''}, and of a run on Ray the log of a submitted job, what the object "
-        "store and spill folder held meanwhile, and what its dashboard and metrics tell, or a tracker: how many tasks "
-        "a stage had, and how long they took"
+        "store and spill folder held meanwhile, and what its dashboard and metrics tell: how many tasks a stage had, "
+        "and how long they took; and what a tracker was told: how long stages took"
     )

@@ -96,3 +96,18 @@ def test_exchangeable_sides_are_warned_of_as_seldom_as_the_interval_says() -> No
         asked = (hard + random.normal(size=(2, 160)) + 5 * halves)[:, :, None]
         warned += control.differs(control.control(shadows, asked, halves, members, variant, IMAGES))
     assert stats.binom.ppf(5e-4, 300, 0.03) <= warned <= stats.binom.ppf(1 - 5e-4, 300, 0.06), warned
+
+
+def test_control_models_are_the_same_alone_and_together(tmp_path: Path) -> None:
+    """Of persons, whose halves may have unlike numbers of images."""
+    train, test = sides(False)
+    whose_N = np.repeat(np.arange(20), [60, 60, 2, 2, 2, *[8] * 15])[: len(train)]
+    named = Images(train.images_NHWC[: len(whose_N)], train.labels_N[: len(whose_N)], train.class_names, whose_N)
+    others = Images(test.images_NHWC, test.labels_N, test.class_names, np.arange(len(test)))
+    pool = make_pool(named, others, None, 0)
+    answers = [control.answers(Local(tmp_path / str(n)), pool, NETWORK, RECIPE, 0, stack=n) for n in (1, 2)]
+    halves = answers[0][1].sum(1)
+    steps = {-(-int(half) // RECIPE.batch_size) for half in halves}
+    assert len(steps) == 2, "or a model would have as many steps whoever it is trained with"
+    np.testing.assert_array_equal(answers[0][1], answers[1][1])
+    np.testing.assert_allclose(answers[0][0], answers[1][0], atol=0.05)

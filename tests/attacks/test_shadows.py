@@ -190,3 +190,18 @@ def test_by_the_fast_recipe_so_many_members_do_that_every_half_can_be_learned_fr
     for model in range(control.MODELS):
         control.train([model], (pool.images, pool.members_N, network, recipe, 0))
     shadows.train_shadows(range(2), (pool.images, config, network, recipe, 0))
+
+
+@pytest.mark.parametrize(
+    ("models", "images", "epochs", "steps"),
+    [(8, 450, 16, 2), (64, 2_500, 16, 8), (64, 25_000, 100, 8), (16, 700, 16, 4)],
+)
+def test_a_trial_of_stacks_takes_a_twentieth_of_the_sweep_at_most(
+    models: int, images: int, epochs: int, steps: int
+) -> None:
+    """But for two steps of each, one of them to warm up."""
+    config = AttackConfig(shadow_models=models, design="half")
+    recipe = RecipeConfig(epochs=epochs, batch_size=64)
+    assert shadows.trial_steps(config, images, recipe) == steps
+    whole, tried = models * epochs * -(-images // 64), 2 * steps * 15
+    assert steps == 2 or tried <= shadows.TRIAL_SHARE * whole

@@ -480,8 +480,10 @@ def test_of_several_that_merely_lie_beside_none_is_named(place: Place, others: t
     place.made("a", text=text, config={"data": DataConfig(name=None, path=str(place.root / "scans.csv"))})
     said = " ".join(text.getvalue().split())
     likeliest = (place.root / f"{others[-1]}.account.jsonl").resolve()
-    how = f"as by --budget.account {likeliest}" if named else "by that one as --budget.account"
-    assert f"of the same people, name one account for all, {how}" in said
+    how = (
+        f"one account for all, as by --budget.account {likeliest}" if named else "that one as --budget.account in each"
+    )
+    assert f"of the same people, name {how}" in said
 
 
 def test_a_look_around_refuses_no_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,6 +213,25 @@ def test_what_fills_a_batch_up_takes_no_part(size: int, broken: int | None) -> N
     assert len(seen) == 1 + (broken is not None) and all(one == size for one in seen) == (size >= IMAGES)
 
 
+def test_a_copy_that_overflows_where_its_image_does_not_makes_it_one_that_does() -> None:
+    """Or the sum of all would be NaN."""
+    rows = list[int]()
+
+    def engine(_: nn.Module, __: Any, inputs: Any, ___: float, valid_B: Tensor | None = None) -> engines.Clipped:
+        (x,) = inputs
+        rows.append(len(x))
+        norms_B = torch.ones(len(x))
+        if valid_B is not None and x[0] == 0:
+            norms_B[~valid_B] = torch.inf
+        sums = (x * (1 if valid_B is None else valid_B) * norms_B.where(norms_B == 1, torch.nan)).sum()
+        return engines.Clipped(sums[None], norms_B, torch.zeros(()))
+
+    got = engines.clipped_sum(engine, nn.Linear(1, 1), Mock(), [torch.tensor([0.0, 2.0, 3.0])], 1.0, 5)
+    assert got.sum_P.tolist() == [5.0] and rows == [5, 5]
+    got = engines.clipped_sum(engine, nn.Linear(1, 1), Mock(), [torch.tensor([1.0, 2.0, 3.0])], 1.0, 5)
+    assert got.sum_P.tolist() == [6.0]
+
+
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("engine", [*sorted(ENGINES), FUSED])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -226,6 +245,8 @@ def test_batches_are_filled_where_kernels_round_by_size(
     choice.clipped_sum(nn.Identity(), Mock(), [Mock(device=torch.device(device))], CLIP)
     filled = device == "cuda" and precision == "bf16" and engine != "loop"
     assert asked.call_args.args[-1] == (7 if filled else 0)
+    choice.clipped_sum(nn.Identity(), Mock(), [Mock(device=torch.device(device))], CLIP, alone=True)
+    assert asked.call_args.args[-1] == 0
 
 
 @pytest.mark.parametrize("engine", sorted(ENGINES))

@@ -1,5 +1,6 @@
 """Presets and flags become one command; every mistake is one sentence and exit status 2."""
 
+import errno
 import io
 import os
 import pty
@@ -197,6 +198,22 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path: Path, capsys: pytest.Capt
     err = capsys.readouterr().err
     assert status == 1 and err.startswith("error: what is to be written has no room (File too large)"), err
     assert err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [None, "cache/images.npy"])
+def test_a_file_that_may_not_grow_is_no_file_to_name_otherwise(
+    name: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a run, too."""
+
+    def check(_: object) -> None:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), *([] if name is None else [name]))
+
+    with pytest.raises(SystemExit) as left:
+        run_or_explain(check, lambda _: None)
+    where = "" if name is None else f" in {name}"
+    said = f"error: what is to be written{where} has no room (File too large): free some, or raise the limit\n"
+    assert left.value.code == 2 and capsys.readouterr().err == said
 
 
 def test_other_errors_keep_their_traceback() -> None:

@@ -102,11 +102,27 @@ def expected(picked: Candidate, case: Case) -> list[str]:
     classes = case.facts.classes
     if classes == 1:
         return ["Expected: there is one class alone, so that no accuracy says anything of the images."]
-    fewest = min(cell.n for cell in picked.near)
+    told = figures(picked, case)
+    low = min(cell.accuracy for cell in picked.near)
+    # Each set beside its own largest class.
+    if low <= 1 / classes + CLOSE or any(cell.accuracy <= cell.largest_class + CLOSE for cell in picked.near):
+        told.append(
+            "WARNING: that is no better than guessing: these images may teach nothing, and the budget would be spent "
+            "for nothing."
+        )
+    if picked.method != FLOOR and any(cell.accuracy < floor_of(cell).accuracy - CLOSE for cell in picked.near):
+        told.append(f"WARNING: on some of the measured images it was below the floor, {FLOOR}.")
+    return told
+
+
+def figures(picked: Candidate, case: Case) -> list[str]:
+    """The same without its warnings."""
+    classes, fewest = case.facts.classes, min(cell.n for cell in picked.near)
     if case.facts.n * FEW < fewest:
         return [
             f"Expected: far less than was measured, of {fewest:,} images at least: {case.facts.n:,} are fewer than a "
-            "tenth of these, so that no figure is foretold."
+            "tenth of these, so that no figure is foretold; nor is it from which share of your largest class on "
+            "answering with that class alone is better."
         ]
     reached = _range([cell.accuracy for cell in picked.near])
     floor = "" if picked.method == FLOOR else f", floor {_range([floor_of(cell).accuracy for cell in picked.near])}"
@@ -125,14 +141,6 @@ def expected(picked: Candidate, case: Case) -> list[str]:
             f"It is the floor, the simplest method, beside which all others are measured. Real images themselves were "
             f"{gap} points above it: about all that a better method could gain from these images alone."
         )
-    # Each set beside its own largest class.
-    if low <= 1 / classes + CLOSE or any(cell.accuracy <= cell.largest_class + CLOSE for cell in picked.near):
-        told.append(
-            "WARNING: that is no better than guessing: these images may teach nothing, and the budget would be spent "
-            "for nothing."
-        )
-    if picked.method != FLOOR and any(cell.accuracy < floor_of(cell).accuracy - CLOSE for cell in picked.near):
-        told.append(f"WARNING: on some of the measured images it was below the floor, {FLOOR}.")
     return told
 
 
