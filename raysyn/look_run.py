@@ -10,13 +10,13 @@ from typing import Any
 
 from raysyn.data.images import DataConfig, facts_and_units
 from raysyn.data.reading import Broken, Reading
-from raysyn.data.survey import Survey
+from raysyn.data.survey import CLEAR, Survey
 from raysyn.report import looked
 
 EPSILON = 3.0
 """Of the run that is thought of."""
-CLEAR, PRINTED = "--background white", "--colour rgb"
-"""What the fault of a transparent image, and of one for print, names as its mend."""
+PRINTED = "--colour rgb"
+"""What the fault of an image for print names as its mend."""
 
 Known = tuple[tuple[int, tuple[int, int, int], int], int, str]
 """(number of training images, shape, classes), of how many persons, or else images, and which of the two."""
@@ -101,24 +101,21 @@ def again(config: DataConfig, assumed: DataConfig, facts: Known | str, found: Su
     more: dict[str, Any] = {}
     if config.size is None and looked.how_many_sizes(found, fit) > 1:
         more["size"] = looked.advised_size(found)[0]
-        more |= {"fit": "pad"} if fit is None and any(width != height for width, height in found.sizes) else {}
+        more |= {"fit": "pad"} if fit is None and any(width != height for width, height in found.whole) else {}
     if config.background is None and any(CLEAR in fault for fault in faults):
         more["background"] = "white"
-    clear = "background" in more and len({mode.startswith("RGB") for mode in found.modes}) > 1
-    if config.colour == "auto" and (len(looked.kinds(found)) > 1 or clear or any(PRINTED in one for one in faults)):
+    both = len(looked.kinds(found, over="background" in more)) > 1
+    if config.colour == "auto" and (both or any(PRINTED in one for one in faults)):
         more["colour"] = "rgb"
     if (broken := found.broken.total()) > config.skip_broken:
         more["skip_broken"] = broken
     settled = broken + sum(n for fault, n in faults.items() if CLEAR in fault or PRINTED in fault)
     if not more or settled < faults.total():
         return []
-    if isinstance(facts, str):
-        # It may be for want of test images, or for the first image.
-        maybe = (replace(one, **more) for one in (config, assumed))
-        then = next((one for one in maybe if not isinstance(facts_of(one), str)), None)
-    else:
-        then = replace(assumed, **more)
-    return [] if then is None else [f"look again with:{_flags(then, '')}"]
+    # That nothing is known may be for want of test images, or for the first image.
+    maybe = (replace(one, **more) for one in ((config, assumed) if isinstance(facts, str) else (assumed,)))
+    then = next((one for one in maybe if not isinstance(facts_of(one), str)), None)
+    return [] if then is None else [f"Look again with:{_flags(then, '')}"]
 
 
 def read_as(config: DataConfig, facts: Known | str, found: Survey) -> str:

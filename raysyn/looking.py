@@ -37,6 +37,8 @@ OF_RUN = re.compile(r"--data\.(?=[a-z_-]+(=|$))")
 """How the name of a flag begins that a run takes."""
 NO_SHEET = "none"
 PRIVATE = "Private images, which stay inside:"
+WITHOUT = "Stays inside:"
+"""What the place of a page begins with that holds images, and of one that holds none."""
 MOST_ROWS = 30
 """Of a table, on the screen."""
 
@@ -152,10 +154,11 @@ def _written(
     png, told = None, []
     if sheet is not None:
         write_atomically(sheet, png := drawn(), 0o600)
-        told.append(f"{PRIVATE} contact sheet {sheet.absolute()} (--sheet says where, or none)")
+        told.append(f"{PRIVATE} contact sheet {looked.printable(str(sheet.absolute()))} (--sheet says where, or none)")
     if html is not None:
         write_atomically(html, look_page.page(title, [*lines, *told], tables, png), 0o600)
-        told.append(f"{PRIVATE} page {html.absolute()}")
+        what = PRIVATE if sheet is not None else WITHOUT
+        told.append(f"{what} page {looked.printable(str(html.absolute()))}")
     return told
 
 

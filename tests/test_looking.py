@@ -64,7 +64,7 @@ def messy(source: Path) -> None:
 
 def advised(said: str) -> list[str]:
     """The flags of the line that names some to look again with."""
-    found = re.search(r"look again with: (.*?) Private images, which stay inside: ", said)
+    found = re.search(r"Look again with: (.*?) Private images, which stay inside: ", said)
     return shlex.split(found[1]) if found else []
 
 
@@ -101,7 +101,7 @@ def test_everything_is_counted_and_nothing_is_changed(
     assert "at the first that is of another size or is not colour or cannot be used." in said
     assert "No method is told: such a" in said
     assert "--data.skip-broken 2 leaves the 2 out that cannot be decoded. Exact" in said
-    assert "look again with: --size 8 --fit pad --colour rgb --background white --skip-broken 2 Private" in said
+    assert "Look again with: --size 8 --fit pad --colour rgb --background white --skip-broken 2 Private" in said
     assert "There are 3 sizes, the shortest side is 10 pixels: --data.size 8 makes them one." in said
     assert "--data.crop centre keeps them" in said and "There are both kinds, 1 grey and 7 colour: conv" in said
     assert f"Private images, which stay inside: contact sheet {tmp_path}/look-scans.png (--sheet says" in said
@@ -168,6 +168,53 @@ def test_a_source_without_test_images_whose_first_image_is_broken_is_advised_too
     assert not advised(looked_at(Path(source), sheet)), "a class is left without an image"
 
 
+def test_what_is_advised_is_not_advised_where_it_would_be_refused_too(tmp_path: Path) -> None:
+    for at in range(4):
+        for split, content in (("train", png(noise())), ("test", png(noise())[:-30])):
+            (tmp_path / "scans" / split / "a").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "scans" / split / "a" / f"{at}.png").write_bytes(content)
+    said = looked_at(tmp_path / "scans", tmp_path / "sheet.png")
+    assert "--data.skip-broken 4 leaves these out." in said and not advised(said), "no test image is left"
+
+
+@pytest.mark.parametrize("others", ["L", "LA", "RGB"])
+@pytest.mark.parametrize("colours", [True, False])
+def test_transparent_palettes_are_of_the_kind_that_their_pixels_are(tmp_path: Path, others: str, colours: bool) -> None:
+    pixels = noise(10, 10, 3) if colours else noise()
+    pixels[0, 0] = 0
+    palette = Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE)
+    for split in ("train", "test"):
+        (there := tmp_path / "scans" / split / "a").mkdir(parents=True)
+        Image.fromarray(noise(10, 10, {"L": 1, "LA": 2, "RGB": 3}[others]).squeeze()).save(there / "0.png")
+        palette.save(there / "1.png", transparency=palette.getpixel((0, 0)))
+    flags = advised(looked_at(tmp_path / "scans", tmp_path / "sheet.png"))
+    colour = ["--colour", "rgb"] if colours and others != "RGB" else []
+    assert flags == [*colour, "--background", "white"]
+    more = assigned(Flags(), flags, "look")
+    said = looked_at(tmp_path / "scans", tmp_path / "sheet.png", colour=more.colour, background=more.background)
+    assert " reads 2 training and 2 test images of 10 x 10 pixels" in said and not advised(said)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_images_that_cannot_be_decoded_have_no_size_or_depth_that_a_run_is_refused_for(
+    tmp_path: Path, deep: bool
+) -> None:
+    for split in ("train", "test"):
+        (there := tmp_path / "scans" / split / "a").mkdir(parents=True)
+        for at in range(3):
+            pixels = RNG.integers(0, 4000, (10, 10), dtype=np.uint16) if deep else noise()
+            (there / f"{at}.png").write_bytes(png(pixels))
+    (there / "3.png").write_bytes(png(noise(60, 50))[:-60])
+    window = {"window": (0, 4000)} if deep else {}
+    said = looked_at(tmp_path / "scans", tmp_path / "sheet.png", skip_broken=1, **window)
+    assert "50 x 60 1" in said and " reads 3 training and 3 test images of 10 x 10 pixels, grey, 1 class." in said
+    assert "2 sizes" not in said and "Not all are square" not in said and "two depths" not in said
+    assert "Which method fits" in said and not advised(said)
+    said = looked_at(tmp_path / "scans", tmp_path / "sheet.png", **window)
+    assert "is refused at the first that cannot be used." in said
+    assert advised(said)[-2:] == ["--skip-broken", "1"] and "--size" not in advised(said)
+
+
 def test_many_sizes_are_told_in_few_lines(tmp_path: Path) -> None:
     sides = [10 + at for at in range(12)] + [40] * 3
     some = {"image": [png(noise(10, side)) for side in sides], "label": [0] * 15, "split": ["train"] * 15}
@@ -186,8 +233,16 @@ def test_no_sheet_is_written_where_none_is_wanted(tmp_path: Path, monkeypatch: p
     lines = look("scans", Flags(sheet="none"))
     assert [one.name for one in tmp_path.iterdir()] == ["scans"] and "Private images" not in " ".join(lines)
     *_, said = look("scans", Flags(sheet="none", html="page.html"))
-    assert said == f"Private images, which stay inside: page {tmp_path}/page.html"
+    assert said == f"Stays inside: page {tmp_path}/page.html"
     assert "data:image" not in Path("page.html").read_text() and "Contact sheet" not in Path("page.html").read_text()
+
+
+def test_places_are_told_in_one_line_whatever_they_are_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a\nb").mkdir()
+    monkeypatch.chdir(tmp_path / "a\nb")
+    *_, sheet, page = look(parquet(tmp_path / "set.parquet"), Flags(html="page.html"))
+    assert sheet.endswith(f"contact sheet {tmp_path}/a\\nb/look-set.png (--sheet says where, or none)")
+    assert page == f"Private images, which stay inside: page {tmp_path}/a\\nb/page.html"
 
 
 def test_classes_whose_names_the_sheet_cannot_write_are_named(tmp_path: Path) -> None:
@@ -218,7 +273,7 @@ def test_a_fit_is_shown_as_a_run_would_read_it(tmp_path: Path) -> None:
     looked_at(source, sheet)
     assert {30, 100} <= greys()
     said, shown = looked_at(source, sheet, fit="crop"), greys()
-    assert "--data.fit crop reads 1 training and 1 test images of 32 x 32 pixels" in said and "look again" not in said
+    assert "--data.fit crop reads 1 training and 1 test images of 32 x 32 pixels" in said and "ook again" not in said
     assert re.findall(r"raysyn auto (.*?) --epsilon", said) == [f"{source} --data.fit crop"]
     assert 100 in shown and 30 not in shown, "the sheet shows what is kept"
     assert looked_at(source, sheet, crop="centre").replace("--data.crop centre", "--data.fit crop") == said

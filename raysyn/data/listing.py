@@ -19,6 +19,8 @@ IMAGES = frozenset(
     "pgm png pnm ppm qoi tga tif tiff vda vst webp".split()
 )
 """Endings of images that can be read."""
+UNREAD = frozenset((".heic", ".heif", ".jxl"))
+"""And of some that cannot be."""
 ACCOUNTS = (".account.jsonl", ".accounts-elsewhere.txt")
 """Of files that runs write beside a source, which may lie in a folder that is another one: they are not there."""
 SHEET = re.compile(r"look-(.+?)(-\d+)?\.png")

@@ -1,6 +1,7 @@
 """A table of images beside their files (.csv, .tsv), as many sets are handed on: path, label and, if it has one, split.
 
-Nothing is dropped in silence: a row without its file is refused, images without a row are counted.
+Nothing is dropped in silence: a row without its file is refused, images without a row are counted. Those are the files
+that end as images do, or as files of rows do, and of those without an ending the ones that begin as an image does.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from raysyn.data.listing import BESIDE, IMAGES, ending_of, first, is_hidden, is_sheet
+from raysyn.data.listing import BESIDE, IMAGES, UNREAD, ending_of, first, is_hidden, is_sheet
 from raysyn.data.names import legible, there_are
 from raysyn.data.parquet_schema import CERTIFICATE, SPLIT, Columns, check_named, to_name, usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
+from raysyn.data.picture import begins_as_image
 from raysyn.data.several import Several, mend
 from raysyn.data.source import SPLITS, USUAL_NAMES
 from raysyn.data.word_labels import classes_of
@@ -217,10 +219,13 @@ class _Files:
                     self.every.setdefault(self._itself(one), os.path.normpath(one))
 
     def left(self, known: Set[str]) -> list[str]:
-        """Files without a row, as they lie in the folder, that by their endings are images, but for what raysyn wrote
-        there: runs, releases, and contact sheets of folders and files of data."""
-        endings = IMAGES | {ending_of(one) for one in known}
-        without = (one for one in set(self.every.values()) - known if ending_of(one) in endings)
+        """Files without a row, as they lie in the folder, that by their endings are images, or without one begin as
+        such, but for what raysyn wrote there: runs, releases, and contact sheets of folders and files of data."""
+        endings = IMAGES | UNREAD | {ending_of(one) for one in known}
+        without = (
+            one for one in set(self.every.values()) - known
+            if (ending := ending_of(one)) in endings or (not ending and os.path.isfile(one) and begins_as_image(one))
+        )  # fmt: skip
         files = sorted(os.path.relpath(one, self.folder) for one in without)
         sources = {one.name for one in os.scandir(self.folder) if one.is_dir()}
         sources |= {os.path.splitext(one)[0] for one in os.listdir(self.folder) if one.lower().endswith(SOURCES)}

@@ -35,10 +35,10 @@ def legible(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode()
 
 
-def there_are(names: Iterable[str], asked: str | None = None) -> str:
+def there_are(names: Iterable[str], *asked: str) -> str:
     """`names` for a message, those nearest to what was `asked` first; of many the first alone, and how many more."""
     every = list(names)
-    near = [] if asked is None else get_close_matches(asked, every, n=3)
+    near = [name for one in asked for name in get_close_matches(one, every, n=3)]
     shown = list(dict.fromkeys([*near, *every]))
     more = f" and {len(shown) - AT_MOST:,} more" if len(shown) > AT_MOST else ""
     return (", ".join(shown[:AT_MOST]) or "none") + more

@@ -154,13 +154,13 @@ def _columns(names: Sequence[str], label: str, columns: Columns, labels: bool) -
 
 
 def check_named(names: Sequence[str], label: str, columns: Columns, labels: bool) -> None:
-    """ValueError where a column is named that is not among `names`."""
-    for what, given in (("image", columns.image), ("label", columns.label if labels else None)):
-        if given is not None and given not in names:
-            raise ValueError(
-                f"{label} lacks the column that {columns.group}{what}_column={given!r} names; it has "
-                f"{there_are(names, given)}"
-            )
+    """ValueError where columns are named that are not among `names`, for all of them at once."""
+    named = {"image": columns.image, "label": columns.label if labels else None}
+    lacking = {what: given for what, given in named.items() if given is not None and given not in names}
+    if lacking:
+        flags = " and ".join(f"{columns.group}{what}_column={given!r}" for what, given in lacking.items())
+        those = f"the column that {flags} names" if len(lacking) == 1 else f"the columns that {flags} name"
+        raise ValueError(f"{label} lacks {those}; it has {there_are(names, *lacking.values())}")
 
 
 def to_name(lacking: Sequence[str], group: str) -> str:

@@ -115,6 +115,19 @@ def _begin(file: BinaryIO) -> bytes:
     return begin
 
 
+def begins_as_image(picture: Any) -> bool:
+    """Whether a file is an image by how it begins, also one that is not read, such as HEIC; nothing is decoded."""
+    try:
+        with content(picture) as file:
+            if not dicom.is_dicom(_begin(file)):
+                open_file(file).close()
+    except Unsuited:
+        return True
+    except Exception:  # readers of damaged bytes raise anything
+        return False
+    return True
+
+
 def has_palette(picture: Any) -> bool:
     """Whether it is a file whose pixels are numbers of colours: such a one is grey wherever its colours are."""
     if isinstance(picture, np.ndarray):

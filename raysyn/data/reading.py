@@ -165,10 +165,12 @@ def _asked(config: Any) -> str:
     if len(paths) != 1:
         return ""
     words = [paths[0]]
-    for flag in ("image", "label"):
-        column = getattr(config, f"{flag}_column", None)
-        words += [] if column is None else [f"--{flag}-column", column]
-    return shlex.join([*words, *([] if getattr(config, "labels", True) else ["--no-labels"])])
+    for name in ("image_column", "label_column", "person_column", "person_pattern", "multi_label"):
+        said = getattr(config, name, None)
+        words += [] if said is None else [f"--{name.replace('_', '-')}", said]
+    words += [] if getattr(config, "labels", True) else ["--no-labels"]
+    order = getattr(config, "label_order", ())
+    return shlex.join([*words, *(["--label-order", *order] if order else [])])
 
 
 PLAIN = Reading()

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from raysyn.data.described import SCAN_OF_PALETTE, Described, described
 from raysyn.data.picture import Fit, decode_picture, fault_of, is_broken
-from raysyn.data.reading import Reading
+from raysyn.data.reading import Notes, Reading
 from raysyn.data.source import SPLITS, Source, Split
 from raysyn.data.stored import in_order, parts
 
@@ -33,6 +33,8 @@ CROSSED = 10
 """Of copies across splits."""
 GREYS = "P (grey)"
 """The mode of a picture whose palette is of greys: such a one is colour among colours."""
+CLEAR = "--background white"
+"""What the fault of a transparent image names as its mend."""
 UNNAMED = "no window"
 """What is counted of a DICOM file that names none."""
 BOX = 64
@@ -47,15 +49,19 @@ class Survey:
     """{split: images of each label}, the unusable ones as well."""
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(width, height) of those that are image files."""
+    damaged: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """The same of those among them that cannot be decoded."""
     modes: Counter[str] = field(default_factory=Counter)
     """Pillow's names: L is grey, RGB colour, RGBA has transparency. With what the pixels tell: GREYS, and
     opaque where nothing shows through."""
     kinds: Counter[str] = field(default_factory=Counter)
     """grey, colour or GREYS, of those that can be used."""
+    clear: Counter[str] = field(default_factory=Counter)
+    """The same of those that could be over a background."""
     spans: dict[str, tuple[float, float]] = field(default_factory=dict)
     """{mode: least and largest value} of what is deeper than 8 bits, in its own units."""
     depths: Counter[tuple[bool, bool]] = field(default_factory=Counter)
-    """Image files by (whether one is deeper than 8 bits, whether it can be used)."""
+    """Those that can be decoded by (whether one is deeper than 8 bits, whether it can be used)."""
     of_depth: dict[bool, list[str]] = field(default_factory=lambda: {False: [], True: []})
     """Places of the first that are not deeper than 8 bits, and of the first that are."""
     windows: Counter[str] = field(default_factory=Counter)
@@ -84,6 +90,11 @@ class Survey:
         """All of them, the unusable ones as well."""
         return sum(found.total() for found in self.classes.values())
 
+    @property
+    def whole(self) -> Counter[tuple[int, int]]:
+        """Sizes of those that can be decoded: a run leaves out the others, or stops at them, whatever their size."""
+        return self.sizes - self.damaged
+
 
 @dataclass(frozen=True)
 class _Seen:
@@ -94,7 +105,8 @@ class _Seen:
     mode: str | None = None
     fault: str | None = None
     broken: bool = False
-    channels: int = 0
+    kind: str | None = None
+    """grey, colour or GREYS: as it is or, if its fault is that it is transparent, over white."""
     digest: bytes | None = None
     """Of the pixels, where it can be used."""
     small: np.ndarray | None = None
@@ -159,27 +171,45 @@ def _look(reading: Reading, boxed: Callable[[np.ndarray], np.ndarray], picture: 
         mode = facts.mode
         if mode in ("LA", "RGBA") and reading.background is None:
             mode += " (opaque)"
-        mode = GREYS if mode in ("P", SCAN_OF_PALETTE) and channels == 1 and reading.colour == "auto" else mode
+        kind = _kind(facts, channels, reading)
         small = boxed(pixels) if shown else None
-        return _Seen(facts, (width, height), mode, None, False, channels, _digest(pixels), small)
+        mode = GREYS if kind == GREYS else mode
+        return _Seen(facts, (width, height), mode, None, False, kind, _digest(pixels), small)
     except Exception as error:  # decoders raise anything on damaged bytes
         fault = fault_of(picture, error)
         broken = is_broken(picture, error)
         if facts is None:
             return _Seen(None, None, None, fault, broken)
-        return _Seen(facts, facts.size, facts.mode, fault, broken)
+        over = _over_white(picture, facts, reading) if CLEAR in fault else None
+        return _Seen(facts, facts.size, facts.mode, fault, broken, over)
+
+
+def _kind(facts: Described, channels: int, reading: Reading) -> str:
+    if facts.mode in ("P", SCAN_OF_PALETTE) and channels == 1 and reading.colour == "auto":
+        return GREYS
+    return "grey" if channels == 1 else "colour"
+
+
+def _over_white(picture: Any, facts: Described, reading: Reading) -> str | None:
+    """Of which kind a transparent picture is over white, uncounted; None where it cannot be used then."""
+    over = replace(reading, background="white", notes=Notes())
+    try:
+        return _kind(facts, decode_picture(picture, None, reading=over).shape[2], over)
+    except Exception:  # decoders raise anything on damaged bytes
+        return None
 
 
 def _count(found: Survey, one: _Seen, place: str) -> None:
     if one.size is not None and one.mode is not None:
         found.sizes[one.size] += 1
+        found.damaged[one.size] += one.broken
         found.modes[one.mode] += 1
-    if one.digest is not None:
-        found.kinds[GREYS if one.mode == GREYS else "grey" if one.channels == 1 else "colour"] += 1
+    if one.kind is not None:
+        (found.kinds if one.fault is None else found.clear)[one.kind] += 1
     if one.facts is not None and one.facts.span is not None:
         least, most = found.spans.get(one.facts.mode, one.facts.span)
         found.spans[one.facts.mode] = min(least, one.facts.span[0]), max(most, one.facts.span[1])
-    if one.facts is not None:
+    if one.facts is not None and not one.broken:
         deep = one.facts.span is not None
         found.depths[deep, one.fault is None] += 1
         found.of_depth[deep] += [place][: EXAMPLES - len(found.of_depth[deep])]

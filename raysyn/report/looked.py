@@ -200,13 +200,13 @@ def advice(found: Survey, sized: int | None, fit: Fit | None = None) -> list[str
     lines = []
     if (several := how_many_sizes(found, fit)) > 1 and sized is None:
         size, smaller = advised_size(found)
-        larger = f", and enlarges {smaller:,} of {found.sizes.total():,}" if smaller else ""
-        shortest = min(map(min, found.sizes))
+        larger = f", and enlarges {smaller:,} of {found.whole.total():,}" if smaller else ""
+        shortest = min(map(min, found.whole))
         lines.append(
             f"There are {several:,} sizes, the shortest side is {shortest} pixels: --data.size {size} "
             f"makes them one{larger}. To be told of such a run, look again with --size {size}."
         )
-    if fit is None and any(width != height for width, height in found.sizes):
+    if fit is None and any(width != height for width, height in found.whole):
         lines.append(
             "Not all are square: --data.size alone changes their proportions, --data.crop centre keeps them, and so "
             "does --data.fit pad, which keeps whole images. To see what becomes of them, look again with --fit."
@@ -223,24 +223,25 @@ def advice(found: Survey, sized: int | None, fit: Fit | None = None) -> list[str
 def advised_size(found: Survey) -> tuple[int, int]:
     """One that most images have, and how many are smaller."""
     sides = Counter[int]()
-    for pair, n in found.sizes.items():
+    for pair, n in found.whole.items():
         sides[min(pair)] += n
     smaller = {side: sum(n for shortest, n in sides.items() if shortest < side) for side in SIDES}
     size = max((side for side in SIDES if smaller[side] <= FEW * sides.total()), default=SIDES[0])
     return size, smaller[size]
 
 
-def kinds(found: Survey) -> Counter[str]:
-    """Grey and colour, as far as there are any."""
-    both = Counter({kind: n for kind, n in found.kinds.items() if kind != GREYS})
-    if greys := found.kinds[GREYS]:
+def kinds(found: Survey, over: bool = False) -> Counter[str]:
+    """Grey and colour, as far as there are any; `over` is whether transparent ones count, as they are over white."""
+    every = found.kinds + found.clear if over else found.kinds
+    both = Counter({kind: n for kind, n in every.items() if kind != GREYS})
+    if greys := every[GREYS]:
         both["grey" if both["grey"] or not both["colour"] else "colour"] += greys
     return both
 
 
 def how_many_sizes(found: Survey, fit: Fit | None) -> int:
-    """How many there are once images are cropped, if they are."""
-    return len({min(size) for size in found.sizes} if fit == "crop" else found.sizes)
+    """How many those that can be decoded have, once they are cropped, if they are."""
+    return len({min(size) for size in found.whole} if fit == "crop" else found.whole)
 
 
 def differing(found: Survey, channels: int, sized: int | None, fit: Fit | None = None, skipped: int = 0) -> list[str]:

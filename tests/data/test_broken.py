@@ -21,8 +21,11 @@ from raysyn.data import picture as picture_module
 from raysyn.data import pixels
 from raysyn.data.images import DataConfig, load, public_facts
 from raysyn.data.public import load_public
+from raysyn.data.reading import Reading
 from raysyn.data.streams import PublicConfig
+from raysyn.looking import Flags
 from raysyn.methods.source_told import source_facts
+from raysyn.screen.flags import assigned
 
 RNG = np.random.default_rng(0)
 
@@ -82,6 +85,20 @@ def test_a_broken_file_is_named_with_the_flag_that_leaves_it_out(tmp_path: Path,
     # What is left is what it would be without the file.
     (tmp_path / "my set" / "train/bee/3.img").unlink()
     assert dataset.fingerprint() == load(DataConfig(path=path)).fingerprint()
+
+
+def test_the_command_that_counts_them_reads_what_the_run_reads() -> None:
+    for config in (
+        DataConfig(path="my set", image_column="scan", person_column="who is it"),
+        DataConfig(path="my set", label_column="kinds", multi_label="combination", label_order=("no finding", "2")),
+        DataConfig(path="my set", person_pattern="^(p[0-9]+)_", labels=False),
+    ):
+        found = re.fullmatch(r" \(raysyn look (.*) counts them\)", Reading.of(config).looked_at())
+        assert found is not None
+        path, *words = shlex.split(found[1])
+        flags = vars(assigned(Flags(), words, "look"))
+        assert path == config.path
+        assert all(flags[name] == value for name, value in vars(config).items() if name in flags)
 
 
 def test_more_than_are_allowed_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,11 @@ def test_labels_may_be_numbers_and_columns_have_other_names(images: Path, read: 
         read(path, image_column="scan")
     with pytest.raises(ValueError, match=rf"lacks the column that {group}\.label_column='x' names; it has scan, kind"):
         read(path, image_column="scan", label_column="x")
+    both = (
+        rf"the columns that {group}\.image_column='scam' and {group}\.label_column='x' name; it has scan, kind, split$"
+    )
+    with pytest.raises(ValueError, match=both):
+        read(path, image_column="scam", label_column="x")
 
 
 def test_links_are_followed_and_what_has_no_row_is_told(images: Path, tmp_path: Path) -> None:
@@ -180,6 +186,20 @@ def test_what_raysyn_wrote_beside_a_table_is_no_file_without_a_row(images: Path)
         (images / name).write_text("x")
     told = load(DataConfig(path=str(path))).told
     assert told.endswith("left out: 3 files without a row (images/scan.11.png, look-1.png, look-left.png)")
+
+
+def test_what_has_no_ending_is_counted_where_it_begins_as_an_image(images: Path) -> None:
+    """As DICOM files of a scanner's export; and so is what ends as images do that are not read."""
+    path = table(images, *rows(by_path))
+    for name, begin in (
+        ("IM0001", bytes(128) + b"DICM"), ("IM0002", (images / by_path(0)).read_bytes()),
+        ("IM0003", b"\0\0\0\x18ftypheic\0\0\0\0"), ("Makefile", b"all:\n"), ("empty", b""),
+        ("a.bin", bytes(128) + b"DICM"), ("b.heic", b"x"), ("c.HEIF", b"x"), ("d.jxl", b"x"),
+    ):  # fmt: skip
+        (images / name).write_bytes(begin)
+    os.mkfifo(images / "pipe")
+    told = load(DataConfig(path=str(path))).told
+    assert told.endswith("left out: 6 files without a row (IM0001, IM0002, IM0003 and 3 more)")
 
 
 @pytest.mark.parametrize("written", ["certificate.json", "release/certificate.json", "internal/run.json"])
