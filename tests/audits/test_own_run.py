@@ -177,8 +177,8 @@ def test_a_network_moves_no_further_than_the_clip() -> None:
 def test_a_network_that_moves_further_is_named(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     as_it_is = engines.clipped_sum
 
-    def clipped(engine: Any, model: nn.Module, loss: Any, inputs: Any, clip: float) -> Any:
-        whole = as_it_is(engine, model, loss, inputs, clip * (2 if fault == "a clip of twice as much" else 1))
+    def clipped(engine: Any, model: nn.Module, loss: Any, inputs: Any, clip: float, size: int) -> Any:
+        whole = as_it_is(engine, model, loss, inputs, clip * (2 if fault == "a clip of twice as much" else 1), size)
         factor: Tensor | float = {
             "no clip": 100.0, "a sum that grows with the number": float(len(inputs[0])), "no number": float("nan"),
         }.get(fault, 1.0)  # fmt: skip

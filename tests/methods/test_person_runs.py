@@ -155,7 +155,7 @@ def test_a_method_that_plans_for_images_is_refused_where_persons_are_named() -> 
     planned = moments.plan(METHODS["noisy_means"].config.moments, METHODS["noisy_means"].config.budget, private.units)
     made = Prepared(dataset=Dataset("x", private, private, None), plan=planned)
     method = Method(name="own", prepare=lambda _: made, run=lambda _: None)
-    command = SimpleNamespace(config=SimpleNamespace(), track="none", out="gone")
+    command = SimpleNamespace(config=SimpleNamespace(), track="none", out="gone", dry_run=False)
     refused = pytest.raises(ValueError, match=r"plan with units\.planned, or name no persons")
     with Console(io.StringIO()) as console, ExitStack() as stack, refused:
         method.begin(command, console, None, stack)  # type: ignore[arg-type]

@@ -77,11 +77,12 @@ def test_gauges_of_private_stages_tell_neither_shares_nor_the_time_of_steps(monk
         show("votes-1", done, 12_345, {})
     for step in range(1, 51):
         show("finetune", step, 50, {"epsilon": float(step)})
-    show("utility", 1, 3, {})
+    show("utility", 1, 3, {})  # judged by private images
+    show("warmup", 1, 3, {})
     progress = [(stage, value) for name, value, (_, stage) in Recorded.told if name == "raysyn_progress"]
-    assert progress == [("votes", 1.0), ("finetune", 0.4), ("finetune", 1.0), ("utility", 1 / 3)]
+    assert progress == [("votes", 1.0), ("finetune", 0.4), ("finetune", 1.0), ("warmup", 1 / 3)]
     assert {stage for name, _, (_, stage) in Recorded.told if name == "raysyn_epsilon_spent"} == {"finetune"}
-    assert len(shown) == 54, "all is shown where it was"
+    assert len(shown) == 55, "all is shown where it was"
 
 
 def test_a_cluster_that_is_joined_has_gauges(ray_session: None, tmp_path: Path) -> None:

@@ -129,15 +129,21 @@ def test_a_file_that_is_not_listed_does_not_leave(name: str, tmp_path: Path) -> 
 def every_term() -> list[str]:
     """Of a run of each kind, with all that a certificate may say."""
     rows = [{"mechanism": "DP-SGD"}, {"mechanism": "noisy class means"}]
-    signed = {"ledger": rows, "adjacency": ADD_REMOVE, "public_images": [{}], "public_networks": [{}]}
-    kinds = (signed, signed | {"ledger": rows[1:]}, signed | {"public_images": []}, signed | {"public_networks": []})
+    signed = {"ledger": rows, "adjacency": ADD_REMOVE, "public_images": [{}], "public_networks": [{}], "made_by": {}}
+    kinds = (
+        signed,
+        signed | {"made_by": {"package": "{}"}},
+        signed | {"ledger": rows[1:]},
+        signed | {"public_images": []},
+        signed | {"public_networks": []},
+    )
     return [line for kind in kinds for lines in terms(kind).values() for line in lines]
 
 
 def test_what_a_certificate_lists_follows_what_the_run_did() -> None:
     """Nothing is said of DP-SGD where nothing was trained by it, nor of public images where there were none, and what
     a promise has always left out stays left out."""
-    means = {"ledger": [{"mechanism": "noisy class means"}] * 2, "adjacency": ADD_REMOVE}
+    means = {"ledger": [{"mechanism": "noisy class means"}] * 2, "adjacency": ADD_REMOVE, "made_by": {}}
     told = terms(means | {"public_images": [], "public_networks": []})
     assert told["covers"][1] == "every answer in the ledger (noisy class means), should it be handed on"
     assert not re.search("DP-SGD|trained|public images", json.dumps(told)) and len(told["does_not_cover"]) == 9

@@ -276,7 +276,7 @@ def test_it_says_when_rdp_priced_what_prv_was_asked_for(tmp_path: Path) -> None:
     images = digits(9)
     show_plan(Console(said), plan, Dataset("s", images, images, None))
     shown = " ".join(said.getvalue().split())
-    assert "by RDP, here smaller than PRV's" in shown and "delta is 9e-05 of 1/n" in shown
+    assert "by RDP, here smaller than PRV's" in shown and "delta is 9e-5 of 1/n" in shown
     assert "wins at most 100 % of bets" in shown
 
 
