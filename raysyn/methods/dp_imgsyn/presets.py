@@ -82,7 +82,7 @@ PRESETS: dict[str, Config] = {
         audit=NO_AUDIT,
         teacher=TeacherConfig(width=8),
         training=SGDConfig(
-            batch_size=256, epochs=15, noise_multiplicity=1, learning_rate=1e-2, learning_rate_warmup=0.1,
+            batch_size=128, epochs=15, noise_multiplicity=1, learning_rate=5e-3, learning_rate_warmup=0.1,
             learning_rate_decay=0.5, ema=0.95,
         ),
         alignment=AlignmentConfig(iterations=None, inside=True),
