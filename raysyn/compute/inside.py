@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raysyn.compute.doorway import Compute, answers_of, groups
+from raysyn.compute.heard import tell
 from raysyn.compute.searches import Outcome, Search, Space
 from raysyn.compute.worker import Alone, best_device
 
@@ -47,8 +48,12 @@ class Inside(Compute):
         self, f: Callable[[Any, Any], Any], items: Sequence[Any], *, name: str, shared: Any = None,
         together: int | None = None, keys: Sequence[str] | None = None, sizes: Sequence[int] | None = None,
     ) -> list[Any]:  # fmt: skip
-        parts = groups(range(len(items)), together)
-        return [one for part in parts for one in answers_of(f, [items[at] for at in part], shared, together)]
+        found = list[Any]()
+        tell(name, 0, len(items))
+        for part in groups(range(len(items)), together):
+            found += answers_of(f, [items[at] for at in part], shared, together)
+            tell(name, len(found), len(items))
+        return found
 
     def search(self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any) -> list[Outcome]:
         raise NotImplementedError("a unit of a fan-out searches nothing")

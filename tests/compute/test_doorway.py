@@ -64,6 +64,23 @@ def test_a_map_tells_how_far_its_unit_is_and_nothing_that_was_measured(tmp_path:
     assert [one for one in told if one[3]] == within
 
 
+def mapped(item: int, shared: None) -> int:
+    """A unit in which `item` units take their time."""
+
+    def one(_: int, __: None) -> int:
+        time.sleep(0.3)
+        return 1
+
+    return sum(Inside().map(one, range(item), name="synthesise"))
+
+
+def test_a_fan_out_within_a_unit_is_told_too(tmp_path: Path) -> None:
+    told: list[tuple[Any, ...]] = []
+    assert Local(tmp_path, lambda *all_: told.append(all_)).map(mapped, [3], name="experiments") == [3]
+    shares = [one[3]["synthesise_share"] for one in told if one[3]]
+    assert shares == [0.0, 1 / 3, 2 / 3, 1.0]
+
+
 def test_units_that_tell_often_are_heard_now_and_then() -> None:
     told: list[tuple[str, int, int]] = []
     with heard(lambda *all_: told.append(all_), every_s=60):
