@@ -224,7 +224,10 @@ class _Files:
         endings = IMAGES | UNREAD | {ending_of(one) for one in known}
         without = (
             one for one in set(self.every.values()) - known
-            if (ending := ending_of(one)) in endings or (not ending and os.path.isfile(one) and begins_as_image(one))
+            if (ending := ending_of(one)) in endings or (
+                # The end of a DICOM file's number is no ending.
+                not ending.strip(".0123456789") and os.path.isfile(one) and begins_as_image(one)
+            )
         )  # fmt: skip
         files = sorted(os.path.relpath(one, self.folder) for one in without)
         sources = {one.name for one in os.scandir(self.folder) if one.is_dir()}

@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from raysyn.methods.catalogue import GROUP
+from raysyn.methods.catalogue import GROUP, METHODS, TOOLS
 
 
 def source_of(*parts: Callable[..., Any]) -> dict[str, str]:
@@ -31,6 +31,8 @@ def package_of(name: str, *parts: Callable[..., Any]) -> str | None:
     """Whose the method of this name is, with the version that is installed, as a certificate names it; None of raysyn's
     own. One that another package enters is that package's, also where all its `parts` are raysyn's."""
     package = _foreign(parts)
+    if package is None and name in (own.name for own in (*METHODS, *TOOLS)):
+        return None  # whatever another package calls by it, that is never run
     for one in entry_points(group=GROUP):
         if one.dist is not None and (one.name == name or one.module.partition(".")[0] == package):
             return f"{one.dist.name} {one.dist.version}"

@@ -13,7 +13,7 @@ from raysyn.report.card import CARD
 from raysyn.report.disclosure import ADAPTED, BY_ITS_CODE, DATA_FLOW, DATA_FLOW_WITHOUT_PROMISE, DISCLOSURE
 from raysyn.report.disclosure import WITH_SAMPLING as SAMPLED
 from raysyn.report.page import PAGE
-from raysyn.report.terms import ARITHMETIC, EXISTS, IMAGES, OTHERS, PERSONS
+from raysyn.report.terms import ARITHMETIC, EXISTS, IMAGES, OTHERS, PERSONS, TOOK, tracked
 
 PLAIN = (
     ("it stays in the folder internal/, in the storage that the machines share, in the account",
@@ -94,20 +94,13 @@ def is_made(content: bytes, name: str, made: bytes) -> bool:
 
 
 EXISTED = "that this release exists: input that cannot be used is refused, which tells of it"
-TOOK = "how many tasks a stage had, and how long they took"
-OF_TERMS = (
-    (EXISTED, EXISTS),
-    (TOOK, f"{TOOK}; and what a tracker was told: how long stages took"),
-)
-"""What a line of a certificate said, all of it or how it ended, and says."""
 
 
 def as_now(line: str) -> str:
     """A line of a certificate's lists as it is written now."""
-    for before, now in OF_TERMS:
-        if line.endswith(before):
-            line = line.removesuffix(before) + now
-    return line
+    if line.endswith(TOOK):
+        return line + tracked("losses of DP-SGD" in line)
+    return EXISTS if line == EXISTED else line
 
 
 def earlier_delta(delta: float, n: int, unit: str) -> str:

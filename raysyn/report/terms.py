@@ -70,12 +70,20 @@ def public(images: bool, networks: bool) -> list[str]:
     return [f"{told}, {rest}"] if told else []
 
 
+TOOK = "how many tasks a stage had, and how long they took"
+
+
 def inside(sgd: bool) -> str:
     """What stays where the run was made."""
     return (
         "what stays with whoever ran it: the folder internal/, the storage that the machines share, the account of the "
         "images, what the console showed while the run went on, such as accuracy on real images"
         f"{' and losses of DP-SGD' if sgd else ''}, and of a run on Ray the log of a submitted job, what the object "
-        "store and spill folder held meanwhile, and what its dashboard and metrics tell: how many tasks a stage had, "
-        "and how long they took; and what a tracker was told: how long stages took"
+        "store and spill folder held meanwhile, and what its dashboard and metrics tell: "
+        f"{TOOK}{tracked(sgd)}"
     )
+
+
+def tracked(sgd: bool) -> str:
+    """What somebody is told outside by a tracker."""
+    return f"; and what a tracker was told: how long stages{', and parts of DP-SGD,' if sgd else ''} took"

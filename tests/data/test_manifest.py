@@ -192,6 +192,7 @@ def test_what_has_no_ending_is_counted_where_it_begins_as_an_image(images: Path)
     """As DICOM files of a scanner's export; and so is what ends as images do that are not read."""
     path = table(images, *rows(by_path))
     for name, begin in (
+        ("1.2.840.5", bytes(128) + b"DICM"), ("1.2.txt7", bytes(128) + b"DICM"), ("2.0", b"notes of a version"),
         ("IM0001", bytes(128) + b"DICM"), ("IM0002", (images / by_path(0)).read_bytes()),
         ("IM0003", b"\0\0\0\x18ftypheic\0\0\0\0"), ("Makefile", b"all:\n"), ("empty", b""),
         ("a.bin", bytes(128) + b"DICM"), ("b.heic", b"x"), ("c.HEIF", b"x"), ("d.jxl", b"x"),
@@ -199,7 +200,7 @@ def test_what_has_no_ending_is_counted_where_it_begins_as_an_image(images: Path)
         (images / name).write_bytes(begin)
     os.mkfifo(images / "pipe")
     told = load(DataConfig(path=str(path))).told
-    assert told.endswith("left out: 6 files without a row (IM0001, IM0002, IM0003 and 3 more)")
+    assert told.endswith("left out: 7 files without a row (1.2.840.5, IM0001, IM0002 and 4 more)")
 
 
 @pytest.mark.parametrize("written", ["certificate.json", "release/certificate.json", "internal/run.json"])

@@ -42,4 +42,6 @@ def test_a_package_that_enters_a_method_of_raysyns_parts_owns_it(monkeypatch: py
     monkeypatch.setattr(whose, "entry_points", lambda group: [point] if group == "raysyn.methods" else entry_points())
     own = METHODS[0].method()
     assert whose.package_of("theirs", own.run, own.prepare) == "their-package 2.0"
-    assert whose.package_of(own.name, own.run, own.prepare) is None
+    for name in ("theirs", own.name):  # also where they enter one that raysyn has, which is raysyn's all the same
+        point.name = name
+        assert whose.package_of(own.name, own.run, own.prepare) is None

@@ -37,7 +37,8 @@ def lines(choice: Choice, case: Case) -> list[str]:
         kind = "colour" if case.facts.shape[2] == 3 else "grey"
         told.append(f"Not measured on {kind} images, and so not looked at: {_listed(choice.unmeasured)}.")
     if case.public and picked.method not in WITH_PUBLIC:
-        longer = [one for one in choice.all if one.method in WITH_PUBLIC and one.minutes > case.minutes]
+        learn = [one for one in choice.all if one.method in WITH_PUBLIC and one.measured]
+        longer = bool(learn) and all(one.minutes > case.minutes for one in learn)
         more = "; the methods that learn from them take longer than --minutes" if longer else ""
         told.append(f"The public images are not used: {picked.method} needs none{more}.")
     if choice.outside:
@@ -107,8 +108,8 @@ def expected(picked: Candidate, case: Case) -> list[str]:
     # Each set beside its own largest class.
     if low <= 1 / classes + CLOSE or any(cell.accuracy <= cell.largest_class + CLOSE for cell in picked.near):
         told.append(
-            "WARNING: that is no better than guessing: these images may teach nothing, and the budget would be spent "
-            "for nothing."
+            "WARNING: what was measured is no better than guessing: these images may teach nothing, and the budget "
+            "would be spent for nothing."
         )
     if picked.method != FLOOR and any(cell.accuracy < floor_of(cell).accuracy - CLOSE for cell in picked.near):
         told.append(f"WARNING: on some of the measured images it was below the floor, {FLOOR}.")

@@ -261,7 +261,9 @@ def test_one_class_promises_no_accuracy() -> None:
 
 def test_no_better_than_guessing_is_never_silent(rows: list[Cell]) -> None:
     def warned(asked: Case) -> bool:
-        return any("WARNING: that is no better than guessing" in line for line in told.lines(choose(asked), asked))
+        return any(
+            "WARNING: what was measured is no better than guessing" in line for line in told.lines(choose(asked), asked)
+        )
 
     assert not warned(case())
     # One set's accuracy is not held against another one's largest class.
