@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 
 from raysyn.data.listing import BESIDE, IMAGES, UNREAD, ending_of, first, is_hidden, is_sheet
-from raysyn.data.names import legible, there_are
-from raysyn.data.parquet_schema import CERTIFICATE, SPLIT, Columns, check_named, to_name, usual_name
+from raysyn.data.names import legible
+from raysyn.data.parquet_schema import CERTIFICATE, SPLIT, Columns, Lacking, columns_of, usual_name
 from raysyn.data.persons import Persons, number_of, spelled_twice
 from raysyn.data.picture import begins_as_image
 from raysyn.data.several import Several, mend
@@ -67,7 +67,7 @@ def read_manifest(
     ValueError, in a sentence that `label` opens, for a column, file or field that is not there, and for a file that is
     there twice."""
     fields, rows = _table(path, label)
-    image, number = _columns(fields, label, columns, labels)
+    image, number = columns_of(fields, label, columns, labels, FILE, LABEL, _lacks)
     split = usual_name(fields, SPLIT)
     person = None if persons is None else persons.column_in(fields, label, (image, number))
     found, known, whose = _Files(path.parent), dict[str, int](), dict[str, int]()
@@ -183,19 +183,8 @@ def _delimiter(said: re.Match[str] | None, head: str) -> str:
     return max(MARKS, key=head.count) if said is None else said[1]
 
 
-def _columns(fields: list[str], label: str, columns: Columns, labels: bool) -> tuple[str, str | None]:
-    """Those of files and, if they are read, of labels; ValueError for all that are not there at once."""
-    check_named(fields, label, columns, labels)
-    image = columns.image or usual_name(fields, FILE)
-    number = (columns.label or usual_name(fields, LABEL)) if labels else None
-    lacking = [(what, usual) for what, usual, found in (("image", FILE, image), ("label", LABEL, number or not labels))
-               if not found]  # fmt: skip
-    if image is None or lacking:
-        what = " and ".join(f"a column of {name}s ({', '.join(usual)})" for name, usual in lacking)
-        raise ValueError(
-            f"{label} lacks {what}; it has {there_are(fields)}: {to_name([name for name, _ in lacking], columns.group)}"
-        )
-    return image, number
+def _lacks(lacking: Lacking) -> str:
+    return " and ".join(f"a column of {name}s ({', '.join(usual)})" for name, usual in lacking)
 
 
 class _Files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,7 +94,7 @@ def understood(path: Path, label: str, columns: Columns, labels: bool = True, pe
     for one in schema.names:
         if (count := schema.names.count(one)) > 1:
             raise ValueError(f"{label} has {count} columns called {one}; rename all but one")
-    image, number = _columns(schema.names, label, columns, labels)
+    image, number = columns_of(schema.names, label, columns, labels, IMAGE, LABEL, _lacks)
     leaf = _image_leaf(schema.field(image).type, image, label)
     split = usual_name(schema.names, SPLIT)
     about = _json(schema, "dataset", label)
@@ -137,23 +137,33 @@ def _is_released(path: Path, about: Mapping[str, Any]) -> bool:
         return False
 
 
-def _columns(names: Sequence[str], label: str, columns: Columns, labels: bool) -> tuple[str, str | None]:
-    """Those of images and, if they are read, of labels; ValueError for all that are not there at once."""
-    check_named(names, label, columns, labels)
-    image = columns.image or usual_name(names, IMAGE)
-    number = (columns.label or usual_name(names, LABEL)) if labels else None
-    lacking = [(what, usual) for what, usual, found in (("image", IMAGE, image), ("label", LABEL, number or not labels))
-               if not found]  # fmt: skip
+Lacking = Sequence[tuple[str, tuple[str, ...]]]
+"""(what a column would be of, what it is usually called)."""
+
+
+def _lacks(lacking: Lacking) -> str:
+    what = " and ".join(f"{name} (or {', '.join(usual[1:])})" for name, usual in lacking)
+    return f"the column{'s' * (len(lacking) > 1)} {what}"
+
+
+def columns_of(
+    names: Sequence[str], label: str, columns: Columns, labels: bool, images: tuple[str, ...],
+    numbers: tuple[str, ...], lacks: Callable[[Lacking], str],
+) -> tuple[str, str | None]:  # fmt: skip
+    """Those of images and, if they are read, of labels, which are usually called `images` and `numbers`; ValueError, in
+    the words of `lacks`, for all that are not there at once."""
+    _check_named(names, label, columns, labels)
+    image = columns.image or usual_name(names, images)
+    number = (columns.label or usual_name(names, numbers)) if labels else None
+    there = (("image", images, image), ("label", numbers, number or not labels))
+    lacking = [(what, usual) for what, usual, found in there if not found]
     if image is None or lacking:
-        what = " and ".join(f"{name} (or {', '.join(usual[1:])})" for name, usual in lacking)
-        raise ValueError(
-            f"{label} lacks the column{'s' * (len(lacking) > 1)} {what}; it has {there_are(names)}: "
-            f"{to_name([name for name, _ in lacking], columns.group)}"
-        )
+        mend = _to_name([name for name, _ in lacking], columns.group)
+        raise ValueError(f"{label} lacks {lacks(lacking)}; it has {there_are(names)}: {mend}")
     return image, number
 
 
-def check_named(names: Sequence[str], label: str, columns: Columns, labels: bool) -> None:
+def _check_named(names: Sequence[str], label: str, columns: Columns, labels: bool) -> None:
     """ValueError where columns are named that are not among `names`, for all of them at once."""
     named = {"image": columns.image, "label": columns.label if labels else None}
     lacking = {what: given for what, given in named.items() if given is not None and given not in names}
@@ -163,7 +173,7 @@ def check_named(names: Sequence[str], label: str, columns: Columns, labels: bool
         raise ValueError(f"{label} lacks {those}; it has {there_are(names, *lacking.values())}")
 
 
-def to_name(lacking: Sequence[str], group: str) -> str:
+def _to_name(lacking: Sequence[str], group: str) -> str:
     """How columns are named that are lacking."""
     those = "those" if len(lacking) > 1 else "the one"
     return f"name {those} to read with {' and '.join(f'--{group}{what}-column' for what in lacking)}"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from raysyn.privacy import prv, rdp
 from raysyn.privacy.rdp import Kind
-from raysyn.privacy.rounding import rounded_down, rounded_up
+from raysyn.privacy.rounding import product_rounded_up, rounded_down, rounded_up
 
 COUNTING = "noisy class counts"
 FLAGS = {COUNTING: "--classes.noisy-counts"}
@@ -87,8 +86,7 @@ class Budget:
 
 def delta_beside(delta: float, n: int, unit: str = "image") -> str:
     """How much of 1/n a delta is, for n of this unit, in a sentence, with a warning where that is much."""
-    # In decimals, as 60,000 times 1e-5 is a little more than 0.6 otherwise, and would be rounded up.
-    part = f"delta is {rounded_up(float(Decimal(repr(float(delta))) * n), 2)} of 1/n"
+    part = f"delta is {product_rounded_up(delta, n, 2)} of 1/n"
     if delta * n <= MUCH:
         return part
     return (

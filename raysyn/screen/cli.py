@@ -7,7 +7,6 @@ interrupted. Configurations are nested frozen dataclasses; the text under each f
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import select
@@ -22,6 +21,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 from raysyn.screen import help
 from raysyn.screen.accounts import NONE, AccountFlags
 from raysyn.screen.flags import BARE, assigned, difference
+from raysyn.screen.no_room import no_room
 from raysyn.screen.text import folded, guess, terminal_width
 from raysyn.screen.trackers import Kind
 
@@ -179,7 +179,7 @@ def run_or_explain(
             try:
                 work(checked)
             except Exception as error:
-                if getattr(error, "is_told", False) or (full := _no_room(error)) is None:
+                if getattr(error, "is_told", False) or (full := no_room(error)) is None:
                     raise
                 print(
                     f"error: what is to be written has no room ({full}): free some, then the same command continues "
@@ -238,25 +238,13 @@ def explained() -> Iterator[None]:
     except BrokenPipeError:
         raise  # nobody reads the output: see `printing`
     except OSError as error:
-        if (full := _no_room(error)) is not None:
+        if (full := no_room(error)) is not None:
             raise ValueError(
                 f"what is to be written{f' in {error.filename}' if error.filename else ''} has no room ({full}): free "
                 "some, or raise the limit"
             ) from error
         place = error.filename or "a file"
         raise ValueError(f"{place} cannot be used: {error.strerror or error}; name another one") from error
-
-
-def _no_room(error: BaseException) -> str | None:
-    """What a disk without room said, where that is why `error` was raised, here or by a worker: torch.save and workers
-    raise something else over it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            if (isinstance(cause, OSError) and cause.errno == number) or f"[Errno {number}]" in str(cause):
-                return os.strerror(number)
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 _LEAVES = (signal.SIGTERM, signal.SIGHUP)
