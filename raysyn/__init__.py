@@ -12,11 +12,17 @@ raysyn.connect(address, storage=...)                         machines for a sear
 raysyn.catalogue()                                           what `run` knows: {name: Entry}
 """
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Threads of torch that wait for each other let the core go after microseconds. By default they hold it for
+# milliseconds, in which the one waited for cannot run where others use the machine too. Read when torch is imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _HOMES = {
     "account": "raysyn.door",

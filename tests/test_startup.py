@@ -94,3 +94,19 @@ def test_a_command_that_does_no_work_costs_at_most_half_as_much_again_as_torch()
     bare = median(spent[" ".join(startup["BARE"])])
     ratios = {what: median(times) / bare for what, times in spent.items()}
     assert max(ratios.values()) <= 1.5, ratios
+
+
+@pytest.mark.parametrize(
+    ("own", "spins"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+    ids=["nothing said", "said", "said otherwise"],
+)
+def test_threads_that_wait_let_the_core_go_soon_unless_told_how(own: dict[str, str], spins: str | None) -> None:
+    """A child starts with it in its environment, before any module of its own is imported."""
+    child = "import os; print(os.environ.get('GOMP_SPINCOUNT'))"
+    code = f"import raysyn, subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    asked = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=asked | own, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    assert done.stdout.strip() == str(spins)
