@@ -126,6 +126,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.images_NHWC)
 
+    def __repr__(self) -> str:
+        """Not the pixels: what is printed may end in a log."""
+        height, width, channels = self.images_NHWC.shape[1:]
+        return f"Images({len(self):,} of {height} x {width} x {channels}, {self.classes} classes, {self.units:,} units)"
+
     @functools.cached_property
     def units(self) -> int:
         """How many there are of what the promise is about: persons, or images where no persons are named."""

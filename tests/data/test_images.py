@@ -83,6 +83,11 @@ def fault(config: DataConfig) -> str:
 # Sources
 
 
+def test_what_is_printed_of_images_tells_how_many_and_no_pixel() -> None:
+    images = Images(np.full((2, 1, 3, 1), 77, np.uint8), np.array([1, 0]), ("a", "b"), persons_N=np.zeros(2, np.int64))
+    assert repr(images) == "Images(2 of 1 x 3 x 1, 2 classes, 1 units)"
+
+
 def test_digits_need_no_file_and_are_always_the_same() -> None:
     digits = load(DataConfig())
     assert (digits.name, len(digits.train), len(digits.test), digits.val) == ("digits", 1498, 299, None)
