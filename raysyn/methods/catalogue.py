@@ -265,7 +265,8 @@ def find(name: str) -> Entry:
         close = difflib.get_close_matches(name, [*known, *own], n=1)
         guess = f" (did you mean {close[0]}?)" if close else ""
         raise ValueError(
-            f"{name} is no method{guess}: there are {', '.join(known | own)}; one of another package must be installed"
+            f"{name} is no method{guess}: there are {', '.join(known | own)}; one of another package must be "
+            "installed, on a cluster on every node"
         )
     return known[name]
 

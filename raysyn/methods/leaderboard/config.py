@@ -156,6 +156,9 @@ class Run:
     """Further words that it shares with its method's other runs."""
     as_is: tuple[Alternative, ...] = ()
     """Those of `varied` that change nothing: it is the run without them, and is called as that."""
+    audited: bool = False
+    """Whether its preset audits it by itself. Known where the comparison is begun: another node may lack the method,
+    which that run says in one sentence."""
 
     @property
     def name(self) -> str:
@@ -174,11 +177,9 @@ class Run:
         """Its command line after the method, but for where it runs."""
         budget = [] if self.epsilon is None else [EPSILON, repr(self.epsilon)]
         given = [*self.more, *chain.from_iterable(self.varied)]
-        audit = getattr(catalogue.find(self.method).presets().get(self.preset), "audit", None)
         # All rows learn from all images, whether their method can be audited or not.
-        by_itself = audit is not None and audit.canaries is None
         asked = any(word.startswith("--audit") for word in given)
-        unaudited = ["--audit.canaries", "0"] if by_itself and not asked else []
+        unaudited = ["--audit.canaries", "0"] if self.audited and not asked else []
         return [self.preset, *unaudited, *given, "--seed", str(self.seed), *budget]
 
 
@@ -187,10 +188,15 @@ def own_flags(why: object) -> str:
     return str(why).replace(EPSILON, "--epsilons").replace(f"{EPSILON[2:]} is", "epsilons has")
 
 
+def _audited(method: str, preset: str) -> bool:
+    audit = getattr(catalogue.find(method).presets().get(preset), "audit", None)
+    return audit is not None and audit.canaries is None
+
+
 def runs(config: Config) -> list[Run]:
     """Every run of the comparison."""
     return [
-        Run(method, preset, epsilon, seed, varied, config.more_for(method))
+        Run(method, preset, epsilon, seed, varied, config.more_for(method), audited=_audited(method, preset))
         for method in config.methods
         for preset in config.presets_of(method)
         for varied in config.variations(method)
