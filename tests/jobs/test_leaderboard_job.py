@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import html
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from running import environment, here, refusal, run
 from raysyn.command import main as raysyn_main
 from raysyn.command import read as read_command
 from raysyn.compute.doorway import unit_failure
+from raysyn.compute.told import Sentence
 from raysyn.data.images import DataConfig, load
 from raysyn.methods import catalogue
 from raysyn.methods.dp_feta.presets import PRESETS as PRESETS_OF_FETA
@@ -697,9 +699,26 @@ def test_a_board_goes_on_past_a_refuted_run_marks_its_row_and_ends_with_1(
     assert "3, REFUTED" in text.getvalue() and "table.html" in text.getvalue()
 
 
-def test_a_table_is_made_of_the_runs_that_ended_where_another_was_refused_and_the_board_ends_with_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("RuntimeError: raysyn evolution: exit status 2\nerror: why?", "was refused: why?"),
+        ("Traceback (most recent call last):\n  a line\nKeyError: 'x'", "failed: KeyError: 'x'"),
+        (Sentence("raysyn evolution: killed by the system"), "failed: raysyn evolution: killed by the system"),
+    ],
+    ids=["refused", "crashed", "killed"],
+)
+def test_a_table_is_made_of_the_runs_that_ended_where_another_failed_and_the_board_ends_with_1(
+    why: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def status() -> int:
+        """A crash is told by its traceback, which ends the command with 1 too."""
+        try:
+            return cli.run_or_explain(lambda stack: board, run_board)
+        except RuntimeError as crash:
+            assert str(crash).endswith(why) and why.startswith("Traceback")
+            return 1
+
     config, text = Config(methods=("noisy_means", "dp_feta"), epsilons=(3.0,), seeds=(0,)), io.StringIO()
     config = dataclasses.replace(config, judges=dataclasses.replace(config.judges, classifiers=()))
     done, other = runs(config)
@@ -711,23 +730,23 @@ def test_a_table_is_made_of_the_runs_that_ended_where_another_was_refused_and_th
 
     def reports(_: Any, units: Sequence[Run], **more: Any) -> list[dict[str, Any]]:
         if other in units:
-            why = "RuntimeError: raysyn evolution: exit status 2\nerror: why?"
             raise unit_failure("runs", {units.index(other): why}, 2)
         return [report for _ in units]
 
     with RunFolder.open(tmp_path / "board", method="leaderboard", preset="quick", config={}, data_fingerprint="") as at:
         board = Board(config, runs(config), {}, SimpleNamespace(map=reports), at, Console(text))  # type: ignore[arg-type]
-        assert cli.run_or_explain(lambda stack: board, run_board) == 1, "none has ended"
+        assert status() == 1, "none has ended"
         assert not (at.internal / "table.html").exists()
         with RunFolder.open(
             at.internal / "runs" / done.name, method="m", preset="p", config={}, data_fingerprint="f"
         ) as folder:
             folder.report_json.write_text(json.dumps(report))
         capsys.readouterr()
-        assert cli.run_or_explain(lambda stack: board, run_board) == 1
-    said = f"the run {other.name} was refused: why?"
-    assert f"error: {said}" in capsys.readouterr().err and f"Not in the table: {other.name}" in text.getvalue()
-    assert f"Not in the table: {other.name}. Why: {said}" in (at.internal / "table.html").read_text()
+        assert status() == 1
+    said = f"the run {other.name} {said}"
+    assert "refused" not in said or f"error: {said}" in capsys.readouterr().err
+    assert f"Not in the table: {other.name}" in text.getvalue()
+    assert f"Not in the table: {other.name}. Why: {said}" in html.unescape((at.internal / "table.html").read_text())
     (row,) = csv.DictReader((at.internal / "table.csv").read_text().splitlines())
     assert row["command"] == "noisy_means"
 

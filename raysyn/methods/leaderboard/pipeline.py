@@ -62,21 +62,29 @@ def _reports(
 
 def ended(
     compute: Compute, units: Sequence[Run], shared: Mapping[str, str], console: Console
-) -> tuple[Sequence[Run], list[dict[str, Any]], Ended | None]:
-    """The runs that have ended, their reports, and what is said of those that did not end; Ended where no table can be
-    made. Of settings beside each other one may be refused at one budget alone: the table is of the others."""
+) -> tuple[Sequence[Run], list[dict[str, Any]], Exception | None]:
+    """The runs that have ended, their reports, and what one of those that did not end failed with; that is raised where
+    no table can be made. Of settings beside each other one may be refused at one budget alone, a method may have a
+    fault: the table is of the others."""
     try:
         return units, _reports(compute, units, shared, console), None
-    except Ended as failed:
+    except (Ended, RuntimeError) as failed:
         there = finished(shared["out"], [one.name for one in units])
         others = [one for one in units if one.name in there]
-        if not others:
+        if len(others) in (0, len(units)):  # none, or it was no run's failure
             raise
         console.say(f"Not in the table: {', '.join(one.name for one in units if one not in others)}")
         try:
             return others, _reports(compute, others, shared, console), failed
-        except Ended:  # of one that was reported before, and failed since
+        except (Ended, RuntimeError):  # of one that was reported before, and failed since
             raise failed from None
+
+
+def why(failed: Exception, units: Sequence[Run]) -> str:
+    """In the page: the sentence of a run that was refused, the last line of what another one was broken off with, whose
+    traceback the command ends with."""
+    crash = re.match(r"runs, unit (\d+) of \d+ failed(?: \(.*?\))?: (.*)", str(failed))
+    return str(failed) if crash is None else f"the run {units[int(crash[1])].name} failed: {crash[2]}"
 
 
 @dataclass(frozen=True)
@@ -220,7 +228,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [*(total.told() for total in totals.values()), *other_features(units, found)]
     absent = ", ".join(one.name for one in board.units if one not in units)
-    lost = [f"Not in the table: {absent}. Why: {failed}"] if failed else []
+    lost = [f"Not in the table: {absent}. Why: {why(failed, board.units)}"] if failed else []
     broken = [unit.name for unit, report in zip(units, found, strict=True) if by_canaries(report)]
     if broken:
         told.insert(0, REFUTED.format(", ".join(broken)))
