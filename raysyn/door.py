@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 RELEASE = ("release/synthetic.parquet", "release/samples.png", "release/certificate.json")
 OF_TOOLS = {
-    "leaderboard": {"table": "internal/table.html", "csv": "internal/table.csv", "runs": "internal/runs"},
+    "leaderboard": {
+        "table": "internal/table.html",
+        "csv": "internal/table.csv",
+        "each": "internal/runs.csv",
+        "runs": "internal/runs",
+    },
     "lira": {"report": REPORT_HTML},
 }
 """What those that make no images leave, all of which stays inside."""

@@ -298,7 +298,7 @@ def test_a_leaderboard_has_a_table_and_runs(tmp_path: Path) -> None:
     more = "--eval.classifiers logreg --eval.epochs 1 --eval.feature-epochs 0 --eval.distances 0 --data.limit 300"
     board = raysyn.run("leaderboard", out=tmp_path, more=(more,), on={"address": "here"}, quiet=True, **few)
     assert {name: Path(place).exists() for name, place in board.paths.items()} == dict.fromkeys(
-        ("table", "csv", "runs"), True
+        ("table", "csv", "each", "runs"), True
     )
     for asked in (lambda: board.report, lambda: board.images, lambda: raysyn.load(str(tmp_path))):
         with pytest.raises(

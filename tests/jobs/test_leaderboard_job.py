@@ -35,12 +35,12 @@ from raysyn.methods.dp_feta.presets import PRESETS as PRESETS_OF_FETA
 from raysyn.methods.leaderboard import running
 from raysyn.methods.leaderboard.config import Config, Run, runs
 from raysyn.methods.leaderboard.judging import Verdict, dataset_of
-from raysyn.methods.leaderboard.page import _promise, console_rows, page
+from raysyn.methods.leaderboard.page import _promise, console_rows, page, runs_text
 from raysyn.methods.leaderboard.pipeline import Board, _reports, checked
 from raysyn.methods.leaderboard.pipeline import run as run_board
 from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.room import check_room
-from raysyn.methods.leaderboard.rows import other_features, spread, table
+from raysyn.methods.leaderboard.rows import as_judged, by_chance, other_features, spread, table
 from raysyn.methods.leaderboard.running import heard, run_job
 from raysyn.methods.leaderboard.same import known_as
 from raysyn.methods.varied import alternatives, short_name, words_of
@@ -773,6 +773,21 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     (row,) = table(units, [report(0.5), report(0.7)], judged, {"precision": [0.25, None]})
     assert row["judged_mean"] == pytest.approx(0.6) and row["judged_real_images"] == 0.9 and row["precision"] == 0.25
     assert row["judged_floor"] is None and row["judged_cnn"] == pytest.approx(0.7)
+    text = runs_text(units, [report(0.5), report(0.7)], judged, [Run("lira", "quick", None, 2)])
+    told = ("seed", "classifier", "accuracy", "floor", "real_images", "ended")
+    assert [tuple(one[name] for name in told) for one in csv.DictReader(text.split())] == [
+        ("0", "mlp", "0.4", "", "0.9", "yes"), ("0", "cnn", "0.6", "", "0.9", "yes"),
+        ("1", "mlp", "0.6", "", "", "yes"),
+        ("1", "cnn", "0.8", "", "", "yes"), ("2", "", "", "", "", "no"),
+    ]  # fmt: skip
+    (own, _) = csv.DictReader(runs_text(units, [report(0.5), report(0.7)], (), ()).split())
+    assert (own["classifier"], own["accuracy"], own["floor"]) == ("0", "0.5", "")
+    assert by_chance([row]) == [], "nobody knows how many test images there were"
+    (said,) = by_chance([row | {"test_images": 299}, row | {"test_images": 10_000}])
+    assert said.startswith("Of 299 real test images one accuracy has a standard error of up to 2.9 points")  # 2.833
+    shown = as_judged(report(0.5), judged[0])["metrics"]
+    assert shown["utility_mean"] == {"accuracy": 0.5, "accuracy_real_data": 0.9} and shown["utility_interval"] is None
+    assert as_judged(unjudged := report(0.5), Verdict({}, {}, {})) is unjudged
     # Also what changes nothing but speed, and is in no report's settings.
     promise = _promise(row | {"epsilon": 1.99951, "delta": 0.0005844})
     assert (promise["ε"], promise["δ"]) == (rounded_up(1.99951), rounded_up(0.0005844)) == ("2", "0.000585")

@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from raysyn.methods.leaderboard.config import Run
+from raysyn.methods.leaderboard.judging import Verdict
 from raysyn.methods.leaderboard.rows import Row
+from raysyn.methods.varied import spelled
 from raysyn.report.tables import MISSING, UNIT, figure, in_words, percent, tells_units
 from raysyn.screen.words import rounded_up
 
@@ -45,6 +48,35 @@ def csv_text(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def runs_text(
+    units: Sequence[Run], found: Sequence[Mapping[str, Any]], judged: Sequence[Verdict], lost: Sequence[Run]
+) -> str:
+    """runs.csv: a row for each run and classifier; of runs that did not end no figure."""
+    rows = []
+    for at, (unit, report) in enumerate(zip(units, found, strict=True)):
+        sides = _sides(report) if not judged else judged[at]
+        for name in sides.run:
+            reached = {"classifier": name, "accuracy": sides.run[name]}
+            rows.append(_run(unit) | reached | {
+                "floor": sides.floor.get(name), "real_images": sides.real.get(name), "ended": "yes",
+            })  # fmt: skip
+    return csv_text(rows + [_run(unit) | {"ended": "no"} for unit in lost])
+
+
+def _run(unit: Run) -> Row:
+    return {
+        "method": unit.method, "preset": unit.preset, "differs_in": ", ".join(map(spelled, unit.varied)),
+        "epsilon_asked": unit.epsilon, "seed": unit.seed, "folder": unit.name,
+    }  # fmt: skip
+
+
+def _sides(report: Mapping[str, Any]) -> Verdict:
+    """By the run's own classifiers."""
+    utility = report["metrics"]["utility"].items()
+    fields = ("accuracy", "accuracy_floor", "accuracy_real_data")
+    return Verdict(*({name: one[field] for name, one in utility if field in one} for field in fields))
 
 
 def console_rows(rows: Sequence[Row], columns: Sequence[str] = ()) -> list[dict[str, str]]:

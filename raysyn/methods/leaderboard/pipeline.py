@@ -19,9 +19,9 @@ from raysyn.methods.common import Connect, apart, plain_name
 from raysyn.methods.leaderboard.config import NAME, Config, Run, own_flags, publics, runs
 from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
-from raysyn.methods.leaderboard.page import console_rows, csv_text, page
+from raysyn.methods.leaderboard.page import console_rows, csv_text, page, runs_text
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
-from raysyn.methods.leaderboard.rows import other_features, table
+from raysyn.methods.leaderboard.rows import as_judged, by_chance, other_features, table
 from raysyn.methods.leaderboard.running import heard, run_job
 from raysyn.methods.leaderboard.same import Read, known_as, refuse_same
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
@@ -226,22 +226,28 @@ def run(board: Board) -> list[dict[str, Any]]:
     columns, missing = asked_for(found, config.columns, folder.shown(folder.out))
     totals = together(list(finished(folder.storage, names).values()))
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
-    told = [*(total.told() for total in totals.values()), *other_features(units, found)]
-    absent = ", ".join(one.name for one in board.units if one not in units)
-    lost = [f"Not in the table: {absent}. Why: {why(failed, board.units)}"] if failed else []
+    told = [*(total.told() for total in totals.values()), *other_features(units, found), *by_chance(rows)]
+    absent = [one for one in board.units if one not in units]
+    lost = (
+        [f"Not in the table: {', '.join(one.name for one in absent)}. Why: {why(failed, board.units)}"]
+        if failed
+        else []
+    )
     broken = [unit.name for unit, report in zip(units, found, strict=True) if by_canaries(report)]
     if broken:
         told.insert(0, REFUTED.format(", ".join(broken)))
     several = len({unit.epsilon for unit in units if unit.epsilon is not None}) > 1
-    drawn = trade_off.picture(found, [unit.method for unit in units]) if several else None
+    by_all = [as_judged(*one) for one in zip(found, judged, strict=True)] if judged else found
+    drawn = trade_off.picture(by_all, [unit.method for unit in units]) if several else None
     write_atomically(folder.internal / "table.html", page(rows, [*told, *lost], len(names), list(columns), drawn))
     write_atomically(folder.internal / "table.csv", csv_text(rows))
+    write_atomically(folder.internal / "runs.csv", runs_text(units, found, judged, absent))
     folder.push()
     board.console.close()
     board.console.plan_table(console_rows(rows, list(columns)), title="Accuracy on real test images")
     for sentence in [*missing, *told, *(lost if broken else [])]:
         board.console.say(sentence, alarm=sentence.startswith("REFUTED"))
-    board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv")
+    board.console.say(f"Table (stays inside): {folder.shown(folder.internal / 'table.html')}, table.csv, runs.csv")
     if broken:
         raise Refuted(told[0])
     if failed:

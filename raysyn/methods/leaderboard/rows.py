@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
@@ -52,6 +53,7 @@ def facts(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> Row:
         # Every run of a row kept its promise: the weakest of them is theirs.
         **{key: max(one[key] for one in privacy) if promised else None for key in ("epsilon", "delta")},
         "differs_in": ", ".join(map(spelled, first.varied)),
+        "test_images": reports[0]["dataset"].get("n_test"),
         "runs": len(units), "refuted": sum(map(by_canaries, reports)), "folders": " ".join(unit.name for unit in units),
     }  # fmt: skip
 
@@ -70,6 +72,15 @@ def common(judged: Sequence[Verdict]) -> Row:
     row |= {"judged_real_images": average([mean(one.real.values()) if one.real else None for one in judged])}
     names = dict.fromkeys(name for one in judged for name in one.run)
     return row | {f"judged_{name}": average([one.run.get(name) for one in judged]) for name in names}
+
+
+def as_judged(report: Mapping[str, Any], verdict: Verdict) -> Mapping[str, Any]:
+    """The report as if its own classifiers were those that all runs share; as it is where these judged no run."""
+    if not verdict.run:
+        return report
+    sides = {"accuracy": verdict.run, "accuracy_floor": verdict.floor, "accuracy_real_data": verdict.real}
+    reached = {name: mean(values.values()) for name, values in sides.items() if values}
+    return {**report, "metrics": {**report["metrics"], "utility_mean": reached, "utility_interval": None}}
 
 
 def measured(reports: Sequence[Mapping[str, Any]]) -> Row:
@@ -105,6 +116,20 @@ def other_features(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -
         return []
     each = "; ".join(f"{', '.join(dict.fromkeys(methods))} ({taught})" for taught, methods in alike.items())
     return [f"Fréchet distances are by features of differently taught networks: compare within each of {each}."]
+
+
+def by_chance(rows: Sequence[Row]) -> list[str]:
+    """A sentence that says how far an accuracy may be off by the choice of test images alone."""
+    # Of the seldom case of several sets the fewest; of a share the standard error is largest at a half.
+    known = [(row["test_images"], row.get("judged_mean", row["mean_classifier"])) for row in rows]
+    errors = [(math.sqrt(share * (1 - share) / n), n) for n, share in known if n and share is not None]
+    if not errors:
+        return []
+    error, n = max(errors)
+    return [
+        f"Of {n:,} real test images one accuracy has a standard error of up to {math.ceil(1000 * error) / 10:g} points "
+        "(± is over seeds alone), and a floor is one draw of noise: smaller differences may be chance."
+    ]
 
 
 def yardsticks(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
