@@ -166,6 +166,12 @@ def unit_failure(name: str, failures: Mapping[int, str], units: int) -> RuntimeE
     return RuntimeError(f"{name}, unit {first} of {units} failed{others}: {text.strip().splitlines()[-1]}\n{text}")
 
 
+def trial_failure(name: str, failed: int, first: Mapping[str, Any], why: str) -> RuntimeError:
+    """The error `search` ends with: of how many trials, and what the `first` of them, its parameters, failed with."""
+    kind = Told if isinstance(why, Sentence) else RuntimeError
+    return kind(f"{name}: {failed} trial{'s' if failed > 1 else ''} failed, the first, of {dict(first)}, with {why}")
+
+
 @dataclass(frozen=True)
 class Watched:
     """A `Show` of a run that says which of its stages touch private images, for whoever is told of them outside."""

@@ -5,13 +5,32 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from raysyn.compute.doorway import Compute, Show, Tally, answers_of, groups, silent, unit_failure, unit_files
+from raysyn.compute.doorway import (
+    Compute,
+    Show,
+    Tally,
+    answers_of,
+    groups,
+    silent,
+    trial_failure,
+    unit_failure,
+    unit_files,
+)
 from raysyn.compute.heard import heard
-from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
+from raysyn.compute.searches import (
+    Between,
+    Outcome,
+    Search,
+    Space,
+    check_space,
+    combinations,
+    ranked,
+    score_of,
+    trial_key,
+)
 from raysyn.compute.told import failure
 from raysyn.compute.worker import Alone, best_device
 from raysyn.runs.storage import Store
@@ -117,6 +136,7 @@ class Local(Compute):
         # Imported where it is used, not above: who only asks for help must not wait for it.
         import optuna
 
+        check_space(space, search)
         grid = combinations(space) if search.trials is None else []
         study, total, outcomes = _study(space, search), search.trials or len(grid), list[Outcome]()
         for index in range(total):
@@ -138,14 +158,18 @@ class Local(Compute):
 
         def tell(done: int, total: int, metrics: dict[str, float]) -> None:
             nonlocal last
-            last = done, metrics[search.metric]
+            last = done, score_of(metrics, search.metric)
             if asked is not None:
                 asked.report(last[1], done)
                 if done < total and asked.should_prune():
                     raise _Pruned
 
-        with suppress(_Pruned):
+        try:
             f(Trial(f"{name}-{trial_key(params)}", self._store, tell), params, shared)
+        except _Pruned:
+            pass
+        except Exception as error:
+            raise trial_failure(name, 1, params, failure(error)) from error
         return Outcome(dict(params), last[1], last[0], last[0] < search.reports)
 
     def kept(self, key: str) -> Any:

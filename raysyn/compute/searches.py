@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from raysyn.compute.told import Told
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,13 @@ class Between:
     high: float
     whole: bool = False
     """Whole numbers only."""
+
+    def __post_init__(self) -> None:
+        """ValueError for what holds nothing to choose."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise ValueError(f"{self} is no range: give its lower end first, and two finite numbers")
+        if self.whole and any(end % 1 for end in (self.low, self.high)):
+            raise ValueError(f"{self} is of whole numbers: give ends that are")
 
 
 Space = Mapping[str, Between | Sequence[Any]]
@@ -41,6 +51,14 @@ class Search:
     """Parameters whose metric is known: told to the search before its first trial, and not tried again."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """ValueError for what no search can do."""
+        for field, least in (("reports", 1), ("trials", 1), ("first_verdict", 1), ("reduction", 2)):
+            value = getattr(self, field)
+            if value is not None and value < least:
+                none = ", or leave it out to try every combination" if field == "trials" else ""
+                raise ValueError(f"search.{field} is {value}: give at least {least}{none}")
+
     def brackets(self) -> int:
         """Hyperband's brackets: each next one prunes its first trials later by the factor `reduction`."""
         found = 1
@@ -60,6 +78,24 @@ class Outcome:
     """How often it reported."""
     pruned: bool
     """Whether it was stopped before its last report."""
+
+
+def check_space(space: Space, search: Search) -> None:
+    """ValueError, in one sentence, for a space in which nothing can be tried. Looked at before any trial starts."""
+    for name, values in space.items():
+        if isinstance(values, Between) and search.trials is None:
+            raise ValueError(f"search.trials is None, but {name} is the range {values}: say how many trials to make")
+        if not isinstance(values, Between) and not len(values):
+            raise ValueError(f"there are no values of {name} to choose from: give at least one")
+
+
+def score_of(metrics: Mapping[str, float], metric: str) -> float:
+    """The figure in what a trial reports; Told where there is none, or it is not a number."""
+    if metric not in metrics:
+        raise Told(f"search.metric is {metric}, but it reports {', '.join(metrics) or 'nothing'}: name what it reports")
+    if math.isnan(score := float(metrics[metric])):
+        raise Told(f"it reports that {metric} is nan: report a number, such as -inf of a trial that came to nothing")
+    return score
 
 
 def combinations(space: Space) -> list[dict[str, Any]]:

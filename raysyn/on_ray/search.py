@@ -17,11 +17,21 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from raysyn.compute.doorway import Show
+from raysyn.compute.doorway import Show, trial_failure
 from raysyn.compute.local import Trial, distributions, sampler
 from raysyn.compute.peak import forget, held
-from raysyn.compute.searches import Between, Outcome, Search, Space, combinations, ranked, trial_key
-from raysyn.compute.told import Told, failure
+from raysyn.compute.searches import (
+    Between,
+    Outcome,
+    Search,
+    Space,
+    check_space,
+    combinations,
+    ranked,
+    score_of,
+    trial_key,
+)
+from raysyn.compute.told import Sentence, Told, failure
 from raysyn.on_ray.dashboard import called
 from raysyn.on_ray.process import settle
 from raysyn.on_ray.scaling import Watch
@@ -44,6 +54,7 @@ class Trials:
     def __init__(
         self, f: Callable[..., Any], space: Space, search: Search, *, name: str, shared: Any, gpus: float, board: Any
     ) -> None:
+        check_space(space, search)
         self._space, self._search, self._name, self._board = space, search, name, board
         self._common, self._resources = (f, shared), {"cpu": 1, "gpu": gpus}
 
@@ -90,10 +101,9 @@ class Trials:
         new = [results[index] for index in range(len(results))]
         if failed := [one for one in new if one.error or FAILED in (one.metrics or {})]:
             first, is_told = failed[0], all((one.metrics or {}).get(TOLD) for one in failed)
-            raise (Told if is_told else RuntimeError)(
-                f"{self._name}: {len(failed)} trials failed, the first, of {first.config}, with "
-                f"{first.error or (first.metrics or {}).get(FAILED)}"
-            )
+            why = str(first.error or (first.metrics or {}).get(FAILED))
+            params = (first.config or {}).get("params", first.config or {})
+            raise trial_failure(self._name, len(failed), params, Sentence(why) if is_told else why)
         return ranked([*ended, *(self._outcome(one.config or {}, one.metrics or {}) for one in new)])
 
     @property
@@ -218,7 +228,7 @@ def run_trial(config: Mapping[str, Any], name: str, metric: str, board: Any, key
 
     def tell(done: int, total: int, metrics: dict[str, float]) -> None:
         board.cpu.remote(name, process, time.process_time() - started, held())
-        tune.report({"reports": done, metric: metrics[metric]})
+        tune.report({"reports": done, metric: score_of(metrics, metric)})
 
     try:
         f(Trial(f"{name}-{trial_key(params)}", store, tell), params, shared)
