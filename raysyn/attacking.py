@@ -44,6 +44,7 @@ INSIDE = (
     "Shadow runs touch the private images once more, without a place in any budget: nothing of them is released, "
     "and what is found stays inside. Who picks a run or its settings by it says so with --chosen-among."
 )
+AGAIN = f" The run is sealed, and this puts private material into it again: delete internal/{FOLDER} after reading."
 Connect = Callable[[Machines, str, Show], AbstractContextManager[Compute]]
 
 
@@ -192,7 +193,7 @@ def _say_what(console: Console, one: Attacked, runs: int) -> None:
     )
     if one.method.knows is None:
         console.say(f"{one.about['method']} does not say what its weights know: attacks see released images alone.")
-    console.say(INSIDE)
+    console.say(INSIDE + (AGAIN if one.about.get("sealed") else ""))
 
 
 def made(begun: Begun) -> list[dict[str, Any]]:

@@ -206,6 +206,8 @@ def account(source: str, *, delta: float | None = None) -> dict[str, Any]:
     """What all runs on the images of a source have cost, as `raysyn account` tells; ValueError for bad input."""
     from raysyn.report.accounts import told
 
+    if not isinstance(source, str | os.PathLike | Result):
+        raise ValueError(f"source is a {type(source).__name__}: give the path or the name of the images, as text")
     return cli.explained()(told)(as_typed(source), delta)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from numbers import Number
 from typing import Any
 
 from raysyn.compute.doorway import in_a_mapping
@@ -35,6 +37,7 @@ def words_of(flags: Mapping[str, Any], config: Any, machines: Any) -> list[str]:
     words: list[str] = []
     for name, value in flags.items():
         _refuse_group(name, value, config, machines)
+        _refuse_type(name, value)
         value = value.item() if getattr(value, "shape", None) == () else value  # a number of NumPy's or PyTorch's
         if isinstance(value, bool) and _is_switch(name, config, machines):
             group, _, last = name.rpartition(".")
@@ -46,6 +49,16 @@ def words_of(flags: Mapping[str, Any], config: Any, machines: Any) -> list[str]:
         else:
             words.append(f"--{name}={value}")
     return words
+
+
+def _refuse_type(name: str, value: Any) -> None:
+    """ValueError, by its type alone, for what no word can say: in words it would be what it holds, private images and
+    names of persons among it."""
+    single = not isinstance(value, (list, tuple))
+    for one in (value,) if single else value:
+        if not isinstance(one, (str, os.PathLike, Number, type(None))) and getattr(one, "shape", None) != ():
+            what = type(value).__name__ if single else f"{type(value).__name__} that holds a {type(one).__name__}"
+            raise ValueError(f"{name.replace('-', '_')} is a {what}: give a text, a path, a number, or a list of such")
 
 
 def _refuse_group(name: str, value: Any, config: Any, machines: Any) -> None:

@@ -69,7 +69,7 @@ def _read(arguments: Sequence[str]) -> tuple[str, str, Flags]:
 def prepare(name: str, given: str, flags: Flags) -> list[str]:
     """Write the file, and say what it holds. ValueError, in one sentence, for what is wrong with files or flags."""
     known, source = SETS[name], check_given(given, repr(given))
-    cli.check_out(flags.out)
+    cli.check_out(flags.out, expanded=True)
     out = check_given(flags.out or f"{name}.parquet", f"out={flags.out!r}")
     train, size = flags.train or tuple(known.train), flags.size or known.size
     where = known.where(train)

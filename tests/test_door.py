@@ -154,6 +154,15 @@ def test_flags_that_add_up_keep_every_value_whatever_it_begins_with() -> None:
     assert (found.more, found.vary, found.methods, found.columns) == (more, vary, ("dp_feta",), ())
 
 
+class Held:
+    """As a table of pandas: in words it is what it holds."""
+
+    def __str__(self) -> str:
+        raise AssertionError("the customers' names")
+
+    __repr__ = __str__
+
+
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for field in fields(config):
         value = getattr(config, field.name)
@@ -170,6 +179,24 @@ def test_every_value_of_every_preset_comes_through_unchanged() -> None:
             assert read(method, preset, **given).config == config, (method, preset)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"data": {"path": Held()}}, "data.path is a Held: give a text, a path, a number, or a list of such"),
+        ({"epsilon": [Held()]}, "budget.epsilon is a list that holds a Held: give"),
+        ({"data": {"path": np.zeros((2, 2))}}, "data.path is a ndarray: give"),
+        ({"data": Held()}, "data is a Held: give a path"),
+    ],
+)
+def test_what_no_flag_can_be_is_told_by_its_type_and_never_by_what_it_holds(given: dict[str, Any], said: str) -> None:
+    """A table of customers and their pictures would stand in a notebook, or in a log."""
+    with pytest.raises(ValueError) as refused:
+        raysyn.run("noisy_means", quiet=True, **given)
+    assert str(refused.value).startswith(said)
+    with pytest.raises(ValueError, match=r"^source is a Held: give the path or the name of the images, as text$"):
+        raysyn.account(Held())  # type: ignore[arg-type]
+
+
 def test_what_is_said_twice_or_is_no_group_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^budget\.epsilon is given twice: say it once$"):
         raysyn.run("dp_feta", epsilon=5, budget={"epsilon": 4})
@@ -179,6 +206,8 @@ def test_what_is_said_twice_or_is_no_group_is_refused() -> None:
         raysyn.run("dp_feta", epsilon=5, **{"budget.epsilon": 4})
     with pytest.raises(ValueError, match=r"^finetune\.batch-size is given twice: say it once$"):
         raysyn.run("dp_feta", finetune={"batch_size": 4}, **{"finetune.batch-size": 5})
+    with pytest.raises(ValueError, match=r"^out is ~/run, in which nobody has put the home folder for ~"):
+        raysyn.run("dp_feta", out="~/run")
     with pytest.raises(ValueError, match=r"^on\.wokers is no flag"), raysyn.connect("here", wokers=2):
         pass
 

@@ -84,7 +84,9 @@ def check_class_names(place: str, names: Sequence[str], *, once: bool = True) ->
     same = Counter(unicodedata.normalize("NFC", name).strip() for name in names)
     for name, count in same.items():
         if once and count > 1:
-            raise ValueError(f"{legible(place)}: {count} classes are called {name!r}; rename all but one")
+            written = dict.fromkeys(one for one in names if unicodedata.normalize("NFC", one).strip() == name)
+            how = f" (written {' and '.join(map(repr, written))})" if len(written) > 1 else ""
+            raise ValueError(f"{legible(place)}: {count} classes are called {name!r}{how}; rename all but one")
 
 
 def check_by_name(name: str) -> None:

@@ -27,8 +27,9 @@ USUAL = "person"
 NOBODY = ("", "nan", "none", "null", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "?", "-", "--", ".")
 """What tables hold in place of a name, in small letters."""
 NEAR = (
-    "case", "client", "customer", "donor", "household", "individual", "mrn", "participant", "pat", "patient", "people",
-    "person", "pid", "subj", "subject", "uid", "user", "writer",
+    "account", "applicant", "case", "client", "cust", "customer", "donor", "employee", "holder", "household", "iban",
+    "individual", "konto", "kunde", "kunden", "mrn", "owner", "participant", "pat", "patient", "patienten", "people",
+    "person", "personen", "pid", "proband", "probanden", "subj", "subject", "uid", "user", "writer",
 )  # fmt: skip
 """What else columns of persons are called, in small letters, without id before or after it: asked about, not read."""
 SEAM = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -156,7 +157,9 @@ class Persons:
 def is_near(column: str) -> bool:
     """Whether a column is called like one of persons."""
     bare = re.sub(r"[\W_]+", "", column.lower())
-    bare = re.sub(r"^id(?=.)|(?<=.)(ids?|no|nr|num|number|name|key|code)$", "", bare) if bare not in NEAR else bare
+    bare = (
+        re.sub(r"^id(?=.)|(?<=.)(ids?|no|nr|num|nummer|number|name|key|code)$", "", bare) if bare not in NEAR else bare
+    )
     return bare in NEAR or bare.removesuffix("s") in NEAR
 
 

@@ -20,11 +20,8 @@ from raysyn.methods.account_place import Asked as AccountAsked
 from raysyn.methods.network import Network
 from raysyn.methods.source_told import copies_counted, source_facts
 from raysyn.methods.tracking import followed
-from raysyn.privacy import units
-from raysyn.privacy.cost import delta_beside, unit_of
 from raysyn.privacy.ledger import Ledger, Plan
 from raysyn.privacy.trial import SGDSpeed
-from raysyn.report.meaning import attack_limits
 from raysyn.report.report import Report, environment
 from raysyn.runs import sealing
 from raysyn.runs.account_lines import Book
@@ -188,22 +185,6 @@ def say_empty(console: Console, dataset: Dataset) -> None:
     if names := dataset.empty_classes():
         shown = ", ".join(map(shortened, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
         console.say(f"Without a training image: {shown}. Synthetic images of such a class show nothing of it.")
-
-
-def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:
-    """The plan as a table: what each touch of the private images will cost, before the first one."""
-    spent = plan.priced()
-    smaller = "" if spent.by == plan.accountant else f", here smaller than {plan.accountant.upper()}'s"
-    composed = f"together ε {rounded_up(spent.epsilon, 4)} of {plan.epsilon_budget:g} by {spent.by.upper()}{smaller}"
-    other = "rdp" if plan.accountant == "prv" else "prv"
-    limits = attack_limits(list(plan.stages.values()))
-    (adjacency,) = {cost.adjacency for cost in plan.stages.values()}
-    console.plan_table(
-        plan.rows(),
-        title=f"Plan for {dataset.name}: {units.told(dataset.train)}",
-        caption=f"{composed} (by {other.upper()} {rounded_up(plan.epsilon(other), 4)}), δ {rounded_up(plan.delta)}, "
-        f"{adjacency}; {delta_beside(plan.delta, dataset.train.units, unit_of(adjacency))}. {limits['sentence']}",
-    )
 
 
 def apart(machines: Any, folder: RunFolder) -> Any:

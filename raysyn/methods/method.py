@@ -17,10 +17,11 @@ from raysyn.data.folders import reads
 from raysyn.data.images import Dataset, Images
 from raysyn.methods import account, account_place, canaries, ends, misfits, network, tracking, unpaid_looks
 from raysyn.methods.class_shares import check_counted, say_few
-from raysyn.methods.common import Asked, Connect, Setting, kept_settings, open_run, say_empty, show_plan
+from raysyn.methods.common import Asked, Connect, Setting, kept_settings, open_run, say_empty
 from raysyn.methods.declared import Declared
 from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
+from raysyn.methods.plan_shown import show_plan
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
 from raysyn.methods.whose import package_of, source_of

@@ -36,6 +36,7 @@ convexity). So the price holds for everybody, and a unit whose coin is fair has 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -69,7 +70,10 @@ def planned(private: Images, make: Callable[[int], MaybePlan]) -> MaybePlan:
         plan = make(private.units)
     except ValueError as error:
         if private.persons_N is not None:
-            said = str(error).replace(COUNTED, "the number of persons")
+            n = private.units
+            said = re.sub(
+                rf"\b({n}|{n:,}) images\b", r"\1 persons", str(error).replace(COUNTED, "the number of persons")
+            )
             error.args = (f"{said} (persons are what is counted here: {told(private)})",)
         raise
     if plan is None:

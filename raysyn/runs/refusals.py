@@ -106,6 +106,8 @@ def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) ->
     different = [field for field in fields if before.get(field) != now.get(field)]
     told = [field for field in different if field not in known and not field.startswith(PLACES)]
     other = there["data_fingerprint"] != here["data_fingerprint"]
+    if other:  # from how many there are, these follow
+        told = [field for field in told if not field.startswith("plan.")]
     if told or other:
         # Of other images, what was asked for is the best name, if anything else was.
         field = next(iter(told or [field for field in different if field.startswith(PLACES)]), None)

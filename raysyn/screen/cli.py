@@ -136,9 +136,12 @@ def _tuned(config: C, preset: Any) -> C:
     return cast(C, changed)
 
 
-def check_out(place: str | None) -> None:
+def check_out(place: str | None, *, expanded: bool = False) -> None:
+    """ValueError for an --out that is none; `expanded` where ~ is taken for the home folder."""
     if place is not None and not place.strip():  # which would be the working directory
         raise ValueError("out is empty, as where a shell variable is not set: give a place, or leave it out")
+    if place is not None and place.startswith("~") and not expanded:  # which would be a folder of that name
+        raise ValueError(f"out is {place}, in which nobody has put the home folder for ~: give the whole path")
 
 
 def _check_stays(field: str, place: str) -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from raysyn.data import mapped
 from raysyn.data.images import DataConfig, Images, facts_and_units, load
-from raysyn.data.persons import PREFIX, Persons, _of_one_class, number_of, spelled_twice
+from raysyn.data.persons import PREFIX, Persons, _of_one_class, is_near, number_of, spelled_twice
 from raysyn.data.public import load_public
 from raysyn.data.shares import limited, with_test_images
 from raysyn.data.source import Source, Split
@@ -503,6 +503,15 @@ def test_persons_in_two_spellings_are_counted(kind: str, other: str, tmp_path: P
 ])  # fmt: skip
 def test_other_spellings_of_a_number_are_those_of_its_value(one: str, other: str, same: bool) -> None:
     assert bool(spelled_twice([one, other])) == same == bool(spelled_twice([other.upper(), one]))
+
+
+@pytest.mark.parametrize(
+    ("column", "asked"),
+    [(name, True) for name in ("Kunde", "kundennummer", "KundenID", "Konto-Nr", "cust_id", "account_no", "IBAN")]
+    + [(name, False) for name in ("Belegart", "label", "number", "id", "image", "split")],
+)
+def test_columns_are_asked_about_by_what_they_are_called_in_banks_and_in_german(column: str, asked: bool) -> None:
+    assert is_near(column) == asked
 
 
 @pytest.mark.parametrize("value", [[1], True, 1.5, {"id": 1}])

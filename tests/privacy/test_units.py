@@ -161,6 +161,8 @@ def test_what_is_wrong_with_a_plan_says_what_it_counts() -> None:
     private = of_sizes([5] * 10)
     with pytest.raises(ValueError, match=r"give 1 to 10, .* \(persons are what is counted here: 10 persons with 50 "):
         units.planned(private, plan)
+    with pytest.raises(ValueError, match=r"^the data has 10 persons, too few for the default delta"):
+        units.planned(private, lambda n: Budget(epsilon=1.0).delta_for(n))  # type: ignore[type-var,arg-type,return-value]
     alone = of_sizes([1] * 10)
     with pytest.raises(ValueError, match=r"give 1 to 10, the number of training images$"):
         units.planned(replace(alone, persons_N=None), plan)

@@ -19,10 +19,10 @@ from report_stand_in import DONE, central, digits, privacy, report
 from raysyn.attacks.found import RELEASED, found
 from raysyn.data import images as data
 from raysyn.data.images import Dataset, Images
-from raysyn.methods.common import show_plan
 from raysyn.methods.leaderboard import rows as leaderboard
 from raysyn.methods.leaderboard.config import Run
 from raysyn.methods.leaderboard.page import console_rows, page
+from raysyn.methods.plan_shown import show_plan
 from raysyn.privacy.cost import ADD_REMOVE, ADD_REMOVE_PERSON, Cost, epsilon
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.report import likeness, shadowed
@@ -278,6 +278,10 @@ def test_it_says_when_rdp_priced_what_prv_was_asked_for(tmp_path: Path) -> None:
     shown = " ".join(said.getvalue().split())
     assert "by RDP, here smaller than PRV's" in shown and "delta is 9e-5 of 1/n" in shown
     assert "wins at most 100 % of bets" in shown
+    assert re.search(r"WARNING: this promises next to nothing: epsilon \S+ lets somebody tell almost surely", shown)
+    said, kept = io.StringIO(), replace(plan, stages={"means": replace(quiet, noise_multiplier=1.0)}, epsilon_budget=10)
+    show_plan(Console(said), kept, Dataset("s", images, images, None))
+    assert "Plan for s" in said.getvalue() and "WARNING" not in said.getvalue()
 
 
 def test_page_is_self_contained_and_leaves_nothing_blank() -> None:

@@ -182,6 +182,19 @@ def test_killed_before_run_json_starts_afresh(tmp_path: Path) -> None:
             {"fingerprint": "b" * 64},
             r"other images.*answer twice with the same noise; choose another --out\.$",
         ),
+        # Of which there are more, so that the plan has another price.
+        (
+            {"fingerprint": "b" * 64, "config": {**CONFIG, "plan": {"means": {"noise_multiplier": 1.5}}}},
+            r"other images.*answer twice with the same noise; choose another --out\.$",
+        ),
+        (
+            {"fingerprint": "b" * 64, "config": {**CONFIG, "plan": {"means": {"sampling_rate": 1}}, "seed": 1}},
+            r"holds a run with seed = 0, this one has seed = 1; choose another --out\.$",
+        ),
+        (
+            {"config": {**CONFIG, "plan": {"means": {"noise_multiplier": 1.5}}}},
+            r"plan\.means\.noise_multiplier = absent, this one has plan\.means\.noise_multiplier = 1\.5",
+        ),
     ],
 )
 def test_another_run_is_refused_in_one_sentence(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:

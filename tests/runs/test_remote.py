@@ -9,15 +9,18 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from raysyn.compute.doorway import Machines
+from raysyn.on_ray.cluster import connect
 from raysyn.privacy.cost import Cost
 from raysyn.privacy.ledger import Ledger, Plan, Release
 from raysyn.runs import remote
 from raysyn.runs.folder import RunFolder
-from raysyn.runs.storage import Store, read_bytes, under, write_bytes
+from raysyn.runs.storage import Store, file_system, read_bytes, under, write_bytes
 
 PRICE = Cost(mechanism="counts", noise_multiplier=2.0, sampling_rate=1.0, steps=1)
 PLAN = Plan(stages={"counts": PRICE}, delta=1e-5, accountant="rdp", epsilon_budget=10)
@@ -175,6 +178,29 @@ def test_strangers_and_impossible_places_are_refused(uri: str, tmp_path: Path) -
     assert files(tmp_path) == {"thesis.tex"} and not list((tmp_path / "copies").iterdir())
     with pytest.raises(ValueError, match=r"'s4://bucket/run' is no place that can be written to"):
         start("s4://bucket/run")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError("No such bucket\nand more"),
+            r"^'s3://bucket/run' cannot be reached \(No such bucket\): see to its name",
+        ),
+        (ValueError("why"), r"^'s3://bucket/run' is no place that can be written to \(why\)"),
+    ],
+    ids=["not reached", "no place"],
+)
+def test_storage_that_cannot_be_reached_is_refused_before_any_work_and_tells_no_password(
+    error: Exception, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.fs
+
+    file_system.cache_clear()
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", Mock(from_uri=Mock(side_effect=error)))
+    machines = Machines(address="here", storage="s3://user:word@bucket/run")
+    with pytest.raises(ValueError, match=said), connect(machines, tmp_path):
+        pytest.fail("the machines were had")
 
 
 def test_a_release_at_a_uri_has_no_certificate_until_it_is_whole(
