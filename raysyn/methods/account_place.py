@@ -16,7 +16,7 @@ from raysyn.report.release import CERTIFICATE, RELEASE
 from raysyn.runs import account_elsewhere
 from raysyn.runs.account_book import ENDING, FileBook, beside, book_at
 from raysyn.runs.account_lines import BEGINS, Book, now
-from raysyn.runs.account_near import Near, near
+from raysyn.runs.account_near import Near, near, renamed
 from raysyn.runs.ownership import id_of
 from raysyn.runs.refusals import RUN_JSON
 from raysyn.runs.storage import local_folder, read_bytes, without_password
@@ -69,6 +69,8 @@ def found(command: Command, dataset: Dataset, console: Console) -> Book | None:
     if (why_not := _no_place(book, command) or book.why_not()) is None:
         if usual is not None and not book.exists() and begun(command.out) != "":
             _say_near(near(usual, str(_path(command))), book, console)
+        elif usual is not None and asked.account is None and book.exists():
+            _say_renamed(renamed(usual), book, console)
         return book
     if asked.account is not None:
         place = without_password(asked.account)
@@ -184,6 +186,16 @@ def _say_near(found: Near, book: Book, console: Console) -> None:
         console.say(
             f"WARNING: this run begins a new account, {book}, in which no earlier run counts: if "
             f"{account_elsewhere.told(others)} {'is' if len(others) == 1 else 'are'} of the same people, name {which}"
+        )
+
+
+def _say_renamed(lost: tuple[str, ...], book: Book, console: Console) -> None:
+    """Say in which other account runs may have been entered while the images had another name."""
+    if lost:
+        console.say(
+            f"WARNING: {account_elsewhere.told(lost)} beside these images {'is' if len(lost) == 1 else 'are'} of some "
+            f"that are not there any more: if they are these, renamed, neither the runs nor the total there count in "
+            f"{book}: name one account for all, as by --budget.account {shlex.quote(lost[-1])}"
         )
 
 

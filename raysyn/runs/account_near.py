@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +43,17 @@ def near(usual: FileBook, given: str) -> Near:
     return Near(tuple(reversed(told)), told[0] if clear else None)
 
 
+def renamed(usual: FileBook) -> tuple[str, ...]:
+    """The accounts beside a source of which it may be the source by another name: what they are named after is not
+    there any more, and is called much alike; but for those that the note beside it names."""
+    own, known = _source(usual.path).name, {account_elsewhere.place_of(usual), *account_elsewhere.noted(usual)}
+    beside = [path for path in _in(usual.path.parent) if path.is_file() and not _source(path).exists()]
+    alike = [path for path in beside if SequenceMatcher(None, _source(path).name, own).ratio() >= ALIKE]
+    return tuple(place for path in alike if (place := account_elsewhere.place_of(FileBook(path))) not in known)
+
+
+ALIKE = 0.6
+"""From this ratio of matching characters on (difflib), two names may be one's old and new one."""
 BESIDE = 0
 """How likely an account is of the same people that lies beside a source and shares no name with it."""
 

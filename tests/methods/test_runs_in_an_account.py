@@ -447,6 +447,33 @@ def test_a_new_account_near_another_one_is_told_of_it(place: Place, first: str, 
     assert "begins a new account" not in said()
 
 
+@pytest.mark.parametrize(("now", "told"), [("scans2026", True), ("xrays", False)])
+def test_of_images_that_were_renamed_the_account_before_is_told_again_and_again(
+    place: Place, now: str, told: bool
+) -> None:
+    """It may have a total: the first run warns that it begins a new one, and would be the only one."""
+    before, after, text = place.root / "scans", place.root / now, io.StringIO()
+
+    def made(out: str, source: Path, **flags: Any) -> str:
+        text.truncate(text.seek(0))
+        place.made(out, text=text, config={"data": DataConfig(name=None, path=str(source))}, **flags)
+        return " ".join(text.getvalue().split())
+
+    made("a", before)
+    old, renamed = (
+        beside(str(before)).path.resolve(),
+        "of some that are not there any more: if they are these, renamed",
+    )
+    before.rename(after)
+    assert "begins a new account" in made("b", after)
+    for out in ("c", "d"):
+        said = made(out, after)
+        assert (renamed in said) == (f"as by --budget.account {old}" in said) == told
+    assert renamed not in made("e", after, account=str(old))
+    shutil.copytree(after, before)
+    assert renamed not in made("f", after), "both are there: they may be others"
+
+
 @pytest.mark.parametrize(
     ("source", "likely"),
     [("scans.csv", "scans"), ("scans", "scans/labels.csv"), ("link/scans.csv", "scans"), ("link.csv", "link"),
