@@ -169,7 +169,7 @@ class Local(Compute):
         except _Pruned:
             pass
         except Exception as error:
-            raise trial_failure(name, 1, params, failure(error)) from error
+            raise trial_failure(name, 1, params, failure(error)) from None  # it is told whole
         return Outcome(dict(params), last[1], last[0], last[0] < search.reports)
 
     def kept(self, key: str) -> Any:

@@ -47,7 +47,7 @@ def renamed(usual: FileBook) -> tuple[str, ...]:
     """The accounts beside a source of which it may be the source by another name: what they are named after is not
     there any more, and is called much alike; but for those that the note beside it names."""
     own, known = _source(usual.path).name, {account_elsewhere.place_of(usual), *account_elsewhere.noted(usual)}
-    beside = [path for path in _in(usual.path.parent) if path.is_file() and not _source(path).exists()]
+    beside = [path for path in _in(usual.path.parent) if os.path.isfile(path) and not os.path.exists(_source(path))]
     alike = [path for path in beside if SequenceMatcher(None, _source(path).name, own).ratio() >= ALIKE]
     return tuple(place for path in alike if (place := account_elsewhere.place_of(FileBook(path))) not in known)
 
