@@ -458,11 +458,15 @@ def test_flags_vary_for_all_or_for_one_method() -> None:
     ]  # fmt: skip
     # All rows learn from all images, audited methods too, unless somebody asks for canaries.
     alone = ["--audit.canaries", "0"]
-    assert Run("dp_feta", "cpu-mnist", None, 0).words == ["cpu-mnist", *alone, "--seed", "0"]
-    assert Run("pigan", "cpu-mnist", None, 0, more=("--model", "dpgan")).words[1:3] == alone
-    asked = ("--audit.canaries", "100")
-    assert Run("dp_feta", "cpu-mnist", None, 0, more=asked).words == ["cpu-mnist", *asked, "--seed", "0"]
-    assert not any("audit" in word for word in Run("lira", "quick", None, 0).words)
+
+    def words(method: str, preset: str, **more: Any) -> list[str]:
+        (run,) = runs(Config(methods=(method,), presets=(preset,), epsilons=(3.0,), seeds=(0,), **more))
+        return run.words[: run.words.index("--seed")]
+
+    assert words("dp_feta", "cpu-mnist") == ["cpu-mnist", *alone]
+    assert words("pigan", "cpu-mnist", more=("--model dpgan",))[1:3] == alone
+    assert words("dp_feta", "cpu-mnist", more=("--audit.canaries 100",)) == ["cpu-mnist", "--audit.canaries", "100"]
+    assert dataclasses.replace(runs(Config(methods=("dp_feta",)))[0], method="elsewhere").words[0] == "quick"
     assert Run("dp_feta", "quick", 10.0, 1).name == "dp_feta-quick-eps10-seed1", "as in folders that there are"
     long = [short_name(("--data.path", f"{'/very' * 30}/{end}")) for end in ("a", "b")]
     assert long[0] != long[1] and len(long[0]) < 80
@@ -743,6 +747,7 @@ def test_a_table_is_made_of_the_runs_that_ended_where_another_failed_and_the_boa
             folder.report_json.write_text(json.dumps(report))
         capsys.readouterr()
         assert status() == 1
+    assert "1 of 2 runs have ended before, and are not made again." in text.getvalue()
     said = f"the run {other.name} {said}"
     assert "refused" not in said or f"error: {said}" in capsys.readouterr().err
     assert f"Not in the table: {other.name}" in text.getvalue()
@@ -803,6 +808,22 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     assert "60.0 ± 14.1 %" in shown and "&lt;Sentence&gt;" in shown and '"n">floor' not in shown and "<img" not in shown
     with pytest.raises(ValueError, match="seed1 ran on other images"):
         table(units, [report(0.5), report(0.5) | {"data_fingerprint": "abd"}])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"methods": ("noisy_mean",)},
+            r"^methods has noisy_mean, which is none \(did you mean noisy_means\?\): there are ",
+        ),
+        ({"presets": ("cpu-mnsit",)}, r"^presets has cpu-mnsit \(did you mean cpu-mnist\?\), which "),
+        ({"presets": ("xxxxxxxx",)}, r"^presets has xxxxxxxx, which "),
+    ],
+)
+def test_what_is_nearly_a_name_is_guessed(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Config(**{"methods": ("dp_feta",), "epsilons": (1.0,), "seeds": (0,)} | given)
 
 
 def test_regular_expressions_come_through_as_they_are_typed() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from itertools import chain, product
 from typing import Any
 
@@ -78,14 +80,16 @@ class Config:
         known = catalogue.methods()
         for method in self.methods:
             if method not in known:
-                raise ValueError(f"methods has {method}, which is none: there are {', '.join(known)}")
+                near = _guess(method, list(known))
+                raise ValueError(f"methods has {method}, which is none{near}: there are {', '.join(known)}")
         had = {method: known[method].presets() for method in self.methods}
         for preset in self.presets:
             if not any(preset in has for has in had.values()):
                 one = self.methods[0]
                 several = f"none of {', '.join(had)} has; raysyn methods lists what they have"
                 alone = f"{one} does not have: it has {', '.join(had[one])}"
-                raise ValueError(f"presets has {preset}, which {alone if len(had) == 1 else several}")
+                near = _guess(preset, [name for has in had.values() for name in has])
+                raise ValueError(f"presets has {preset}{near}, which {alone if len(had) == 1 else several}")
         if not self.epsilons and any(paid(method) for method in self.methods):
             raise ValueError("epsilons is empty, but there are methods with a guarantee: give at least one")
         if not all(0 < epsilon < math.inf for epsilon in self.epsilons):
@@ -135,6 +139,11 @@ class Config:
 @dataclass(frozen=True, kw_only=True)
 class On(Machines):
     """Where the runs happen, each on one CPU; with GPUs, `gpus_per_unit` is each run's share of one."""
+
+
+def _guess(name: str, known: Sequence[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def paid(method: str) -> bool:

@@ -219,6 +219,8 @@ def run(board: Board) -> list[dict[str, Any]]:
     for room in board.rooms:
         room.enter_totals()
     Store(folder.storage)[REACH] = folder.run_id
+    if (there := len(finished(folder.storage, names))) < len(names) and there:
+        board.console.say(f"{there} of {len(names)} runs have ended before, and are not made again.")
     units, found, failed = ended(board.compute, board.units, shared, board.console)
     judged = verdicts(
         board.compute, units, found, board.configs, config.judges, folder.storage, folder.secret
@@ -228,11 +230,8 @@ def run(board: Board) -> list[dict[str, Any]]:
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [*(total.told() for total in totals.values()), *other_features(units, found), *by_chance(rows)]
     absent = [one for one in board.units if one not in units]
-    lost = (
-        [f"Not in the table: {', '.join(one.name for one in absent)}. Why: {why(failed, board.units)}"]
-        if failed
-        else []
-    )
+    gone = ", ".join(one.name for one in absent)
+    lost = [f"Not in the table: {gone}. Why: {why(failed, board.units)}"] if failed else []
     broken = [unit.name for unit, report in zip(units, found, strict=True) if by_canaries(report)]
     if broken:
         told.insert(0, REFUTED.format(", ".join(broken)))
