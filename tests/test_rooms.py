@@ -39,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
         "screen.trackers",
         "screen.words",
     },
-    "on_ray": {"compute", STORAGE},
+    "on_ray": {"compute", STORAGE, "runs.probe"},
     "door": {"methods", "audits", "on_ray", "screen", "runs", "report", "compute", "data", "attacks", "train.samplers"}
     | {"privacy.cost", "privacy.ledger"},
     "jobs": {"door"},

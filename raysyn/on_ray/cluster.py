@@ -23,7 +23,8 @@ from raysyn.on_ray.board import new_board
 from raysyn.on_ray.dashboard import Gauges
 from raysyn.on_ray.process import our_modules
 from raysyn.on_ray.shares import Shares, fitting, share_out, this_machine
-from raysyn.runs.storage import Store, file_system, local_folder
+from raysyn.runs.probe import check_writable
+from raysyn.runs.storage import Store
 
 MANY = 1 << 20
 """Units at once on a cluster that grows."""
@@ -150,8 +151,8 @@ def connect(machines: Machines, storage: str | Path, show: Show = silent) -> Ite
     wherever RAY_ADDRESS is set), where the cluster around us is joined. Errors: ValueError where the cluster
     cannot hold the workers asked for, or for a `ray://` address. `here` needs no Ray at all.
     """
-    if machines.storage is not None and local_folder(machines.storage) is None:
-        file_system(machines.storage)  # What is no such place, or cannot be reached, is refused before there is work.
+    if machines.storage is not None:
+        check_writable(machines.storage)  # before anything is paid
     if machines.address == "here":
         _only_ours(machines.address, machines.temp, machines.spill)
         yield Local(machines.storage or storage, show)

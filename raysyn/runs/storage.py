@@ -161,14 +161,9 @@ def file_system(uri: str) -> tuple[Any, str]:
 
     try:
         system, path = pyarrow.fs.FileSystem.from_uri(uri)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:  # S3 looks for a bucket at once
         raise ValueError(
             f"{without_password(uri)!r} is no place that can be written to ({error}): give a folder, or a URI such as s3://bucket/run"
-        ) from error
-    except OSError as error:  # of S3, whose bucket is looked up at once
-        raise ValueError(
-            f"{without_password(uri)!r} cannot be reached ({str(error).splitlines()[0]}): see to its name and to the "
-            "network, or name the region of its bucket, as in s3://bucket/run?region=eu-central-1"
         ) from error
     return system, path.rstrip("/")
 
