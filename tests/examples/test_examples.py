@@ -220,7 +220,7 @@ def test_the_code_of_the_page_on_python_runs_and_says_what_it_shows(
 ) -> None:
     page = (ROOT / "docs/python.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
         if block.startswith("# mynets.py"):
@@ -232,6 +232,9 @@ def test_the_code_of_the_page_on_python_runs_and_says_what_it_shows(
     (comment,) = re.findall(r"print\(error\)  # (.*)\n", page)
     assert f"{comment}\n" in shown, "the sentence that the page shows is another one"
     assert len(raysyn.load("runs/small").images) == 60
+    none = {"budget.account": "none"}
+    for data in ({"path": "table.parquet", "test_share": 0.15}, "arrays.npz"):
+        raysyn.run("noisy_means", data=data, epsilon=3, delta=1e-4, out="runs/k", quiet=True, dry_run=True, **none)
     monkeypatch.setattr(sys, "path", list(sys.path))
     own = raysyn.run("dp_feta", network={"factory": "mynets:build"}, out="runs/own", quiet=True)
     sys.modules.pop("mynets")
