@@ -262,8 +262,7 @@ def find(name: str) -> Entry:
         return own[name]
     known = methods()
     if name not in known:
-        close = difflib.get_close_matches(name, [*known, *own], n=1)
-        guess = f" (did you mean {close[0]}?)" if close else ""
+        guess = "".join(f" (did you mean {one}?)" for one in difflib.get_close_matches(name, [*known, *own], n=1))
         raise ValueError(
             f"{name} is no method{guess}: there are {', '.join(known | own)}; one of another package must be "
             "installed, on a cluster on every node"
