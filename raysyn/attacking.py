@@ -151,7 +151,7 @@ def begin(name: str, flags: Flags, console: Console, connect: Connect, stack: Ex
     )  # fmt: skip
     shadowing.check(shadows, one.delta)
     console.close()
-    _say_what(console, one, flags.shadow_runs)
+    _say_what(console, one, flags)
     if flags.dry_run:
         raise SystemExit(0)
     folder = stack.enter_context(
@@ -183,17 +183,18 @@ def _check_out(out: str) -> None:
             raise ValueError(f"out is {out}, in a release: what attackers found stays inside, so give a place outside")
 
 
-def _say_what(console: Console, one: Attacked, runs: int) -> None:
+def _say_what(console: Console, one: Attacked, flags: Flags) -> None:
     n, took = one.dataset.train.units, sum(stage["wall_s"] for stage in one.report["timings"].values())
     promise = f", each with ε {rounded_up(one.report['privacy']['epsilon'], 4)}" if one.delta is not None else ""
     console.say(
-        f"{runs} runs of {one.about['method']} {one.about['preset']} on random halves of {n:,} "
+        f"{flags.shadow_runs} runs of {one.about['method']} {one.about['preset']} on random halves of {n:,} "
         f"{'images' if one.dataset.train.persons_N is None else 'persons'}{promise}. The run itself took "
         f"{duration(took)} with all that it measured, on all of them."
     )
     if one.method.knows is None:
         console.say(f"{one.about['method']} does not say what its weights know: attacks see released images alone.")
-    console.say(INSIDE + (AGAIN if one.about.get("sealed") else ""))
+    again = AGAIN if one.about.get("sealed") and flags.out is None else ""
+    console.say(INSIDE + again)
 
 
 def made(begun: Begun) -> list[dict[str, Any]]:

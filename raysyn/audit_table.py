@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from raysyn.data.sources import check_given
 from raysyn.runs.storage import write_atomically
 from raysyn.screen import cli
-from raysyn.screen.text import filled, guess
+from raysyn.screen.text import filled
+from raysyn.screen.words import guess
 
 if TYPE_CHECKING:
     from raysyn.audits.findings import Finding

@@ -12,7 +12,8 @@ from raysyn import audit_run, audit_table
 from raysyn.runs.storage import as_typed
 from raysyn.screen.flags import assigned
 from raysyn.screen.help import briefly_told
-from raysyn.screen.text import filled, guess
+from raysyn.screen.text import filled
+from raysyn.screen.words import guess
 
 if TYPE_CHECKING:
     from raysyn.audits.findings import Finding

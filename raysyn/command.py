@@ -16,7 +16,8 @@ from raysyn.compute.compiler import put_off_compiler
 from raysyn.methods import catalogue
 from raysyn.methods.catalogue import Entry
 from raysyn.screen import cli
-from raysyn.screen.text import filled, guess
+from raysyn.screen.text import filled
+from raysyn.screen.words import guess
 from raysyn.verbs import LONG_HELP, USAGE, VERBS, all_methods, connect, look_for
 
 

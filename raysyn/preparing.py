@@ -19,7 +19,8 @@ from raysyn.runs.storage import written_atomically
 from raysyn.screen import cli
 from raysyn.screen.flags import assigned
 from raysyn.screen.help import briefly_told
-from raysyn.screen.text import filled, guess
+from raysyn.screen.text import filled
+from raysyn.screen.words import guess
 
 if TYPE_CHECKING:
     from raysyn.data.prepared.kinds import Found, PreparedSet, Use

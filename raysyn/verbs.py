@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from raysyn.methods import catalogue
-from raysyn.methods.catalogue import Entry
 from raysyn.screen import cli, completion
 from raysyn.screen.flags import Flag, flags_of
 from raysyn.screen.help import large, of_preset, small
 from raysyn.screen.kinds import listed
-from raysyn.screen.text import filled, filled_patterns, folded, guess
+from raysyn.screen.text import filled, filled_patterns, folded
+from raysyn.screen.words import guess
 
 GUARANTEES = {"dp": "(ε, δ)-DP", "none": "none", "either": "(ε, δ)-DP or none"}
 
@@ -42,7 +42,7 @@ def look_for(command: Any) -> None:
             raise
 
 
-def all_methods() -> dict[str, Entry]:
+def all_methods() -> dict[str, catalogue.Entry]:
     """The catalogue; leaves with a sentence where a package that adds to it is broken."""
     try:
         return catalogue.methods()

@@ -164,6 +164,20 @@ def test_another_run_is_not_taken_for_it_and_a_dry_run_writes_nothing(
     assert raysyn.attack(str(finished), out=str(out), dry_run=True, quiet=True) == []
 
 
+@pytest.mark.parametrize(("sealed", "elsewhere"), [(True, False), (True, True), (False, False)])
+def test_of_a_sealed_run_it_says_that_private_material_comes_into_it_again_unless_it_goes_elsewhere(
+    sealed: bool, elsewhere: bool, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = attacked(str(finished), None)
+    about = {**one.about, "sealed": {} if not sealed else {"time": "then"}}
+    monkeypatch.setattr(attacking, "attacked", lambda *_: replace(one, about=about))
+    flags, text = attacking.Flags(out=str(tmp_path / "out") if elsewhere else None, dry_run=True), io.StringIO()
+    with ExitStack() as stack, pytest.raises(SystemExit):
+        attacking.begin(str(finished), flags, stack.enter_context(Console(text)), attacking._connect, stack)
+    shown = " ".join(text.getvalue().split())
+    assert ("The run is sealed, and this puts private material into it again" in shown) == (sealed and not elsewhere)
+
+
 @pytest.mark.parametrize("change", [{}, {"eval": {"classifiers": ["mlp"]}, "made_for": "x"}, {"synthetic": 61}])
 def test_an_attack_goes_on_in_a_folder_that_told_how_the_run_was_judged(
     change: dict[str, Any], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from raysyn.compute.told import Told
@@ -23,14 +24,21 @@ class Between:
 
     def __post_init__(self) -> None:
         """ValueError for what holds nothing to choose."""
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+        ends = self.low, self.high
+        if not all(isinstance(end, Real) and math.isfinite(end) for end in ends) or self.low > self.high:
             raise ValueError(f"{self} is no range: give its lower end first, and two finite numbers")
-        if self.whole and any(end % 1 for end in (self.low, self.high)):
+        if self.whole and any(end % 1 for end in ends):
             raise ValueError(f"{self} is of whole numbers: give ends that are")
 
 
 Space = Mapping[str, Between | Sequence[Any]]
 """What a search varies: ranges, or the values to choose from."""
+
+
+def _check_count(field: str, value: Any, least: int) -> None:
+    none = ", or leave it out to try every combination" if field == "trials" else ""
+    if not isinstance(value, Integral) or value < least:
+        raise ValueError(f"search.{field} is {value}: give a whole number of at least {least}{none}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +63,8 @@ class Search:
         """ValueError for what no search can do."""
         for field, least in (("reports", 1), ("trials", 1), ("first_verdict", 1), ("reduction", 2)):
             value = getattr(self, field)
-            if value is not None and value < least:
-                none = ", or leave it out to try every combination" if field == "trials" else ""
-                raise ValueError(f"search.{field} is {value}: give at least {least}{none}")
+            if field != "trials" or value is not None:
+                _check_count(field, value, least)
 
     def brackets(self) -> int:
         """Hyperband's brackets: each next one prunes its first trials later by the factor `reduction`."""

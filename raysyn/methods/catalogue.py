@@ -6,7 +6,6 @@ somebody else's adds its own by an entry point of the group `raysyn.methods`, wh
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
@@ -16,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from raysyn.screen.ended import Ended
 from raysyn.screen.flags import check_flags
-from raysyn.screen.words import in_a_line
+from raysyn.screen.words import guess, in_a_line
 
 GROUP = "raysyn.methods"
 """Of the entry points by which packages add methods."""
@@ -262,9 +261,9 @@ def find(name: str) -> Entry:
         return own[name]
     known = methods()
     if name not in known:
-        guess = "".join(f" (did you mean {one}?)" for one in difflib.get_close_matches(name, [*known, *own], n=1))
+        near = guess(name, [*known, *own])
         raise ValueError(
-            f"{name} is no method{guess}: there are {', '.join(known | own)}; one of another package must be "
+            f"{name} is no method{near}: there are {', '.join(known | own)}; one of another package must be "
             "installed, on a cluster on every node"
         )
     return known[name]

@@ -163,7 +163,8 @@ def file_system(uri: str) -> tuple[Any, str]:
         system, path = pyarrow.fs.FileSystem.from_uri(uri)
     except (ValueError, ImportError, OSError) as error:  # S3 looks for a bucket at once
         raise ValueError(
-            f"{without_password(uri)!r} is no place that can be written to ({error}): give a folder, or a URI such as s3://bucket/run"
+            f"{without_password(uri)!r} is no place that can be written to ({error}): give a folder, or a "
+            "URI such as s3://bucket/run"
         ) from error
     return system, path.rstrip("/")
 

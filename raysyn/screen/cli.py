@@ -22,8 +22,9 @@ from raysyn.screen import help
 from raysyn.screen.accounts import NONE, AccountFlags
 from raysyn.screen.flags import BARE, assigned, difference
 from raysyn.screen.no_room import no_room
-from raysyn.screen.text import folded, guess, terminal_width
+from raysyn.screen.text import folded, terminal_width
 from raysyn.screen.trackers import Kind
+from raysyn.screen.words import guess
 
 C = TypeVar("C")
 M = TypeVar("M")

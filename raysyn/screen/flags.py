@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from raysyn.screen.field_texts import text_under
 from raysyn.screen.kinds import Kind, fits, kind_of
-from raysyn.screen.text import guess
+from raysyn.screen.words import guess
 
 C = TypeVar("C")
 BARE = {"bare": True}

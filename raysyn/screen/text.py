@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 WIDEST = 120
@@ -32,12 +31,6 @@ def filled_patterns(patterns: Sequence[str], indent: int) -> str:
     """What `folded` returns, each on its own line; one that is longer than a line goes on after a |."""
     told = [filled(pattern.replace("|", "| "), indent).splitlines() for pattern in patterns]
     return f"\n{' ' * indent}".join("\n".join(line.replace("| ", "|") for line in lines) for lines in told)
-
-
-def guess(word: str, known: Iterable[str] | Mapping[str, Any]) -> str:
-    """` (did you mean ...?)`, or nothing where nothing is near."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def folded(names: Sequence[str]) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 from raysyn.privacy.rounding import rounded_down as rounded_down
 from raysyn.privacy.rounding import rounded_up as rounded_up
 
@@ -34,3 +37,9 @@ def shortened(name: str, most: int = LONG) -> str:
 def in_a_line(error: BaseException) -> str:
     """What was raised, with its kind."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """` (did you mean ...?)`, or nothing where nothing is near."""
+    close = get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -18,11 +18,13 @@ SEARCH = {"metric": "score", "reports": 2}
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"reports": 0}, r"^search\.reports is 0: give at least 1$"),
-        ({"trials": 0}, r"^search\.trials is 0: give at least 1, or leave it out to try every combination$"),
+        ({"reports": 0}, r"^search\.reports is 0: give a whole number of at least 1$"),
+        ({"trials": 0}, r"^search\.trials is 0: give .* of at least 1, or leave it out to try every combination$"),
         ({"trials": -1}, r"^search\.trials is -1: "),
-        ({"first_verdict": 0}, r"^search\.first_verdict is 0: give at least 1$"),
-        ({"reduction": 1}, r"^search\.reduction is 1: give at least 2$"),
+        ({"first_verdict": 0}, r"^search\.first_verdict is 0: give a whole number of at least 1$"),
+        ({"trials": 1.5}, r"^search\.trials is 1\.5: give a whole number"),
+        ({"reports": None}, r"^search\.reports is None: "),
+        ({"reduction": 1}, r"^search\.reduction is 1: give a whole number of at least 2$"),
     ],
 )
 def test_numbers_of_a_search_that_none_can_have_are_refused(given: dict[str, Any], said: str) -> None:
@@ -36,6 +38,8 @@ def test_numbers_of_a_search_that_none_can_have_are_refused(given: dict[str, Any
         ((2.0, 1.0), "is no range: give its lower end first"),
         ((0.0, math.inf), "two finite numbers"),
         ((math.nan, 1.0), "two finite numbers"),
+        (("a", 2), "two finite numbers"),
+        ((None, 2), "two finite numbers"),
         ((0.5, 2, True), "is of whole numbers: give ends that are"),
     ],
 )

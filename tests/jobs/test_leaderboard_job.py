@@ -789,7 +789,7 @@ def test_a_row_tells_the_spread_over_seeds_and_no_epsilon_where_there_is_none() 
     assert (own["classifier"], own["accuracy"], own["floor"]) == ("0", "0.5", "")
     assert by_chance([row]) == [], "nobody knows how many test images there were"
     (said,) = by_chance([row | {"test_images": 299}, row | {"test_images": 10_000}])
-    assert said.startswith("Of 299 real test images one accuracy has a standard error of up to 2.9 points")  # 2.833
+    assert said.startswith("Of 299 real test images one accuracy has a standard error of about 2.9 points")  # 2.833
     shown = as_judged(report(0.5), judged[0])["metrics"]
     assert shown["utility_mean"] == {"accuracy": 0.5, "accuracy_real_data": 0.9} and shown["utility_interval"] is None
     assert as_judged(unjudged := report(0.5), Verdict({}, {}, {})) is unjudged

@@ -13,7 +13,8 @@ from raysyn.methods import catalogue
 from raysyn.screen import cli, help
 from raysyn.screen.flags import assigned, difference, flags_of
 from raysyn.screen.kinds import kind_of
-from raysyn.screen.text import filled, folded, guess
+from raysyn.screen.text import filled, folded
+from raysyn.screen.words import guess
 
 ENTRIES = [*catalogue.METHODS, *catalogue.TOOLS]
 NAMES = [entry.name for entry in ENTRIES]

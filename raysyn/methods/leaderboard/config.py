@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from itertools import chain, product
 from typing import Any
 
@@ -14,6 +12,7 @@ from raysyn.data.streams import PublicConfig
 from raysyn.methods import catalogue
 from raysyn.methods.varied import Alternative, addressed, alternatives, short_name, words_of
 from raysyn.metrics.utility import EvalConfig, Name
+from raysyn.screen.words import guess
 
 NAME = "leaderboard"
 EPSILON = "--budget.epsilon"
@@ -80,7 +79,7 @@ class Config:
         known = catalogue.methods()
         for method in self.methods:
             if method not in known:
-                near = _guess(method, list(known))
+                near = guess(method, list(known))
                 raise ValueError(f"methods has {method}, which is none{near}: there are {', '.join(known)}")
         had = {method: known[method].presets() for method in self.methods}
         for preset in self.presets:
@@ -88,7 +87,7 @@ class Config:
                 one = self.methods[0]
                 several = f"none of {', '.join(had)} has; raysyn methods lists what they have"
                 alone = f"{one} does not have: it has {', '.join(had[one])}"
-                near = _guess(preset, [name for has in had.values() for name in has])
+                near = guess(preset, [name for has in had.values() for name in has])
                 raise ValueError(f"presets has {preset}{near}, which {alone if len(had) == 1 else several}")
         if not self.epsilons and any(paid(method) for method in self.methods):
             raise ValueError("epsilons is empty, but there are methods with a guarantee: give at least one")
@@ -139,11 +138,6 @@ class Config:
 @dataclass(frozen=True, kw_only=True)
 class On(Machines):
     """Where the runs happen, each on one CPU; with GPUs, `gpus_per_unit` is each run's share of one."""
-
-
-def _guess(name: str, known: Sequence[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def paid(method: str) -> bool:

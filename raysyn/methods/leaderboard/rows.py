@@ -127,7 +127,7 @@ def by_chance(rows: Sequence[Row]) -> list[str]:
         return []
     error, n = max(errors)
     return [
-        f"Of {n:,} real test images one accuracy has a standard error of up to {math.ceil(1000 * error) / 10:g} points "
+        f"Of {n:,} real test images one accuracy has a standard error of about {math.ceil(1000 * error) / 10:g} points "
         "(± is over seeds alone), and a floor is one draw of noise: smaller differences may be chance."
     ]
 
