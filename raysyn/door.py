@@ -13,7 +13,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,11 @@ class Result:
 
     out: str
     """Run folder, or its URI."""
+    plan: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """After a dry run what it found, not rounded; None otherwise, since a finished run has a certificate. `n` of `unit`
+    (image or person), `guarantee` (dp or none), `seconds` of one worker for each stage; under dp also `epsilon` of all
+    stages together by `accountant`, `delta`, `adjacency`, `most_right_guesses` (of bets on whether one was among them),
+    and `stages`, each with `stage`, `mechanism`, `noise_multiplier`, `sampling_rate`, `steps`, `epsilon_alone`."""
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -233,7 +238,7 @@ def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Pic
         except SystemExit as ended:  # a plan that was asked for was shown, or a sealed run has nothing to do
             if ended.code:
                 raise
-            return Result(command.out)
+            return Result(command.out, plan=getattr(ended, "found", None))
         entry.run(setting)
     return Result(command.out)
 

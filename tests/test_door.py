@@ -353,6 +353,30 @@ def test_a_dry_run_shows_the_plan_and_makes_nothing(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().out == "", "quiet"
 
 
+def test_a_dry_run_answers_with_what_the_run_would_say_that_it_paid(tmp_path: Path) -> None:
+    asked = {**TINY, "epsilon": 3}
+    with pytest.warns(UserWarning, match="central images would be mostly noise"):
+        plan = raysyn.run("dp_feta", out=tmp_path / "run", dry_run=True, **asked).plan
+    assert plan is not None and json.loads(json.dumps(plan)) == plan, "plain values"
+    with pytest.warns(UserWarning, match="central images would be mostly noise"):
+        made = raysyn.run("dp_feta", out=tmp_path / "run", **asked)
+    assert made.plan is None and (plan["guarantee"], plan["unit"]) == ("dp", "image")
+    promised, paid = made.certificate, made.certificate["ledger"]
+    assert [row["stage"] for row in plan["stages"]] == [row["stage"] for row in paid]
+    for planned, row in zip(plan["stages"], paid, strict=True):
+        assert all(planned[name] == row[name] for name in ("noise_multiplier", "sampling_rate", "steps", "mechanism"))
+    assert plan["delta"] <= promised["delta"] and plan["epsilon"] <= promised["epsilon"] <= 3
+    assert 2.9 < plan["epsilon"] < 1.0001 * 3 and plan["adjacency"] == promised["adjacency"]
+    assert plan["most_right_guesses"] == promised["what_an_attacker_can_do"]["most_right_guesses"]
+    assert {"warmup", "finetune"} <= set(plan["seconds"]) and all(spent >= 0 for spent in plan["seconds"].values())
+
+
+def test_a_dry_run_without_a_guarantee_says_so(tmp_path: Path) -> None:
+    plan = raysyn.run("pigan", out=tmp_path / "run", dry_run=True, quiet=True, on={"address": "here"}).plan
+    assert plan is not None and (plan["guarantee"], plan["n"], plan["unit"]) == ("none", 449, "image")
+    assert "epsilon" not in plan and "stages" not in plan and plan["seconds"]
+
+
 def test_images_that_were_drawn_anew_are_loaded_without_a_report(tmp_path: Path) -> None:
     release = tmp_path / "release"
     release.mkdir()

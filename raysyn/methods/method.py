@@ -21,7 +21,7 @@ from raysyn.methods.common import Asked, Connect, Setting, kept_settings, open_r
 from raysyn.methods.declared import Declared
 from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
-from raysyn.methods.plan_shown import show_plan
+from raysyn.methods.plan_shown import planned, show_plan
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
 from raysyn.methods.whose import package_of, source_of
@@ -131,7 +131,7 @@ class Method:
 
         With `timed` the outlook is shown before a run too, and `timed` is told its stages.
 
-        Raises ValueError, in one sentence, for bad input; SystemExit(0) after the plan of a dry run.
+        Raises ValueError, in one sentence, for bad input; `Planned` after a dry run.
         """
         self._check(command)
         prepared = self._prepared(command.config, console)
@@ -143,6 +143,7 @@ class Method:
         account.look(book, command, self.name, looks, prepared.dataset, prepared.plan, console, others)
         if self.check_memory is not None:
             self.check_memory(console, command.config, prepared, command.machines)
+        stages: Sequence[Stage] = ()
         if self.outlook is not None and (command.dry_run or timed is not None):
             console.show("measuring, on made-up images, how long each stage takes here", 0, 0, {})
             stages = self.outlook(console, command.config, prepared, command.machines)
@@ -151,7 +152,7 @@ class Method:
                 timed(console, stages)
         if command.dry_run:
             self._look_at_folder(command, console, prepared, tried)
-            raise SystemExit(0)
+            raise planned(prepared.plan, prepared.dataset, stages)
         setting = open_run(
             command, self.name, prepared.dataset, console, connect, stack, plan=prepared.plan, more=prepared.more,
             judged_by=self.judged_by, facts={**prepared.facts, **self.source()}, network=self.network, book=book,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from raysyn.data.images import Dataset
+from raysyn.methods.outlook import Stage
 from raysyn.privacy import units
 from raysyn.privacy.cost import delta_beside, unit_of
 from raysyn.privacy.ledger import Plan
@@ -12,6 +16,29 @@ from raysyn.screen.words import rounded_up
 
 NEXT_TO_NOTHING = 0.99
 """Of bets on whether one was among them, that some attack may win: from there on a run warns."""
+
+
+class Planned(SystemExit):
+    """The end of a dry run, which is no failure, and in plain values what it found."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        super().__init__(0)
+        self.found = found
+
+
+def planned(plan: Plan | None, dataset: Dataset, stages: Sequence[Stage]) -> Planned:
+    """What `show_plan` and the table of times show, not rounded; `door.Result.plan` says what is what."""
+    seconds: dict[str, float] = {}
+    for stage in stages:
+        seconds[stage.name] = seconds.get(stage.name, 0.0) + stage.seconds
+    told = {"n": dataset.train.units, "unit": units.word(dataset.train), "guarantee": "none", "seconds": seconds}
+    if plan is None:
+        return Planned(told)
+    spent, costs = plan.priced(), list(plan.stages.values())
+    (adjacency,) = {cost.adjacency for cost in costs}
+    told |= {"guarantee": "dp", "epsilon": spent.epsilon, "accountant": spent.by, "delta": plan.delta}
+    told |= {"adjacency": adjacency, "stages": plan.rows()}
+    return Planned(told | {"most_right_guesses": attack_limits(costs)["most_right_guesses"]})
 
 
 def show_plan(console: Console, plan: Plan, dataset: Dataset) -> None:

@@ -220,7 +220,7 @@ def test_the_code_of_the_page_on_python_runs_and_says_what_it_shows(
 ) -> None:
     page = (ROOT / "docs/python.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.S)
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
         if block.startswith("# mynets.py"):
