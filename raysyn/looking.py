@@ -14,6 +14,7 @@ from pathlib import Path
 from raysyn import look_run
 from raysyn.data import grouped
 from raysyn.data.images import DataConfig
+from raysyn.data.named_classes import called_like_persons
 from raysyn.data.names import check_by_name
 from raysyn.data.parquet_schema import Columns
 from raysyn.data.persons import Persons
@@ -132,6 +133,7 @@ def look(given: str, flags: Flags) -> list[str]:
         *([f"Looked at so: {told}."] if (told := source.reading.told()) else []),
         *source.reading.warned(),
         *source.warned,
+        *called_like_persons(source.class_names or (), config.label_column, ""),
         *look_run.fitting(given, assumed, fit, found, assumed != config),
         *deep,
         *looked.sentences(found, config.skip_broken, windows=not deep),

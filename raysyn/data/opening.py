@@ -11,6 +11,7 @@ import numpy as np
 from raysyn.data import persons
 from raysyn.data.broken import without_broken
 from raysyn.data.labels import check_gap, names_of_classes, whole_numbers
+from raysyn.data.named_classes import called_like_persons
 from raysyn.data.names import check_name
 from raysyn.data.parquet_schema import Columns, check_no_columns
 from raysyn.data.pixels import SMALLEST
@@ -47,6 +48,8 @@ def opened(config: Any) -> tuple[Source, dict[str, np.ndarray], tuple[str, ...]]
         raise ValueError(f"{source.label} has no train images; both train and test are needed")
     # Of all images: which classes there are must not depend on what is held out.
     class_names = names_of_classes(source, labels)
+    if config.path is not None:
+        source = replace(source, warned=(*source.warned, *called_like_persons(class_names, config.label_column)))
     source = with_test_images(source, config.test_share)
     labels = _labels(source)
     whose_N = source.splits["train"].persons_N
@@ -72,6 +75,12 @@ def _check(config: Any) -> None:
     Reading.of(config)
     config.persons()
     several = Several.of(config.multi_label, config.label_order)
+    if config.label_column is not None and config.label_column == config.person_column:
+        raise ValueError(
+            f"data.label_column={config.label_column!r} and data.person_column={config.person_column!r} name one "
+            "column, and names of classes leave with the release: name another column of labels, or forget them with "
+            "--data.no-labels"
+        )
     if config.label_column is not None and not config.labels:
         raise ValueError(
             f"data.label_column={config.label_column!r} says where labels are, and --data.no-labels forgets them; "

@@ -122,9 +122,9 @@ class Persons:
             f"--{self.group}person-column, or the promise is for one image, whoever has several.",
         )
 
-    def of_names(self, source: Source) -> Source:
-        """`source` with the persons that the pattern, if there is one, finds in the names of its files. ValueError
-        where a file has no name, or one that tells nobody."""
+    def of_names(self, source: Source, labels: bool = True) -> Source:
+        """`source` with the persons that the pattern, if there is one, finds in the names of its files, whose folders
+        are classes only with `labels`. ValueError where a file has no name, or one that tells nobody."""
         if self.pattern is None:
             return source
         numbers, splits = dict[str, int](), {}
@@ -144,7 +144,9 @@ class Persons:
                 found.append(number_of(person, numbers, ""))
             splits[split] = replace(part, persons_N=np.array(found, np.int64))
         told = "; ".join(filter(None, (source.told, "persons by names of files")))
-        warned = (*source.warned, *_of_one_class(numbers, source), *spelled_twice(numbers))
+        of_folders = not labels and numbers.keys() == set(source.class_names or ())
+        of_one_class = [] if of_folders else _of_one_class(numbers, source)
+        warned = (*source.warned, *of_one_class, *spelled_twice(numbers))
         return replace(source, splits=splits, told=told, warned=warned, persons=numbers)
 
     def _in_name(self, name: str) -> str | None:

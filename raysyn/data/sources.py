@@ -88,7 +88,7 @@ def from_path(
     label = f"{group}.path={given!r}"
     path = check_given(given, label)
     source = _read(path, label, columns, several, group, labels, persons)
-    source = source if persons is None else persons.of_names(source)
+    source = source if persons is None else persons.of_names(source, labels)
     return source if labels else source.without_labels()
 
 

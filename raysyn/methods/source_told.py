@@ -11,6 +11,7 @@ from typing import Any
 
 from raysyn.data.copies import digest
 from raysyn.data.images import Dataset, Images
+from raysyn.data.names import there_are
 from raysyn.data.persons import FEW
 from raysyn.privacy.group import epsilon_of_group
 from raysyn.privacy.ledger import Plan
@@ -26,6 +27,8 @@ def say_source(console: Console, dataset: Dataset, plan: Plan | None) -> None:
     """How the source was understood; WARNINGs of copies, with what they make of what `plan` promises."""
     if dataset.told:
         console.say(f"{dataset.name}: read as {dataset.told}.")
+    if dataset.own and dataset.train.classes > 1:
+        console.say(f"Classes, whose names leave as they are: {there_are(dataset.train.class_names)}.")
     if dataset.own and dataset.train.persons_N is None and plan is not None:
         console.say(
             "The promise is for one image; if somebody has several, name them with --data.person-column or "
