@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from raysyn.data.names import there_are
 from raysyn.data.persons import NEAR, is_near
 
 NUMBERED = re.compile(r"[\W_]*([^\W\d_]+)[\W_]*(?:[^\W\d_][\W_]*)?\d")
@@ -29,8 +28,8 @@ def called_like_persons(class_names: Sequence[str], label_column: str | None, gr
     if len(found) < 2 or 2 * len(found) < len(class_names):
         return []
     return [
-        f"Classes are called like persons ({there_are(found)}), and their names leave with the release as they are: if "
-        f"each is somebody, forget labels with {none} or name a column of them, and {mend}, such as "
+        f"{len(found):,} classes are called like persons ({found[0]}, {found[1]}), and their names leave with the release "
+        f"as they are: if each is somebody, forget labels with {none} or name a column of them, and {mend}, such as "
         "'^([^/]+)/' for a folder of each."
     ]
 

@@ -30,7 +30,7 @@ from raysyn.data.named_classes import called_like_persons
 )
 def test_classes_that_are_persons_are_warned_of(names: tuple[str, ...]) -> None:
     (said,) = called_like_persons(names, None)
-    assert said.startswith("Classes are called like persons (") and names[0] in said and "--data.no-labels" in said
+    assert f" classes are called like persons ({names[0]}, {names[1]})" in said and "--data.no-labels" in said
     (looked,) = called_like_persons(names, None, "")
     assert "--no-labels" in looked and "--data." not in looked
 
@@ -91,7 +91,7 @@ def test_what_is_read_warns(table: str, tmp_path: Path) -> None:
         (folder / f"{index}.png").write_bytes(png(index))
     place = str(tmp_path / "scans")
     (said,) = load(DataConfig(path=place, test_share=0.2)).warned
-    assert said.startswith("Classes are called like persons (patient_000, patient_001, patient_002, patient_003)")
+    assert said.startswith("4 classes are called like persons (patient_000, patient_001), and their names leave")
     mended = load(DataConfig(path=place, test_share=0.25, labels=False, person_pattern="^([^/]+)/"))
     assert mended.warned == (), "each folder is one person's, and no class"
     assert mended.train.units == 3 and mended.train.classes == 1
