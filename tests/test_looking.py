@@ -402,8 +402,7 @@ def test_too_few_are_told_in_what_the_promise_is_for(persons: list[int] | None, 
     some = {"image": [png(noise()) for _ in range(8)], "label": [0, 1] * 4, "split": ["train"] * 6 + ["test"] * 2}
     told = looked_at(Path(path := parquet(tmp_path / "set.parquet", **some, **columns)), tmp_path / "sheet.png")
     assert (
-        f"{said} are few: the default δ of a promise, 1/(n ln n), is there from 100 on, so that one must be named"
-        in told
+        f"{said} are few: the default δ of a promise, 1/(10 n), is there from 100 on, so that one must be named" in told
     )
     # What is told is taken.
     (words,) = re.findall(r"raysyn auto (.*) --dry-run", told)

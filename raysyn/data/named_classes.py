@@ -28,8 +28,8 @@ def called_like_persons(class_names: Sequence[str], label_column: str | None, gr
     if len(found) < 2 or 2 * len(found) < len(class_names):
         return []
     return [
-        f"{len(found):,} classes are called like persons ({found[0]}, {found[1]}), and their names leave with the release "
-        f"as they are: if each is somebody, forget labels with {none} or name a column of them, and {mend}, such as "
+        f"{len(found):,} classes are called like persons ({found[0]}, {found[1]}), and their names leave with the "
+        f"release as they are: if each is somebody, forget labels with {none} or name a column of them, and {mend}, such as "
         "'^([^/]+)/' for a folder of each."
     ]
 

@@ -47,7 +47,7 @@ class Budget:
     """Total (epsilon, delta) budget of all stages together; smaller promises more."""
     delta: float | None = None
     """Failure probability of the promise, below 1/n for n training images (persons, where they are named); by default
-    1/(n ln n), for 100 or more."""
+    1/(n ln n) or 1/(10 n), whichever is smaller, for 100 or more."""
     accountant: Literal["prv", "rdp"] = "prv"
     """`prv` (numerical, tight; the smaller of its bound and RDP's) or `rdp` (Renyi, as in most papers; needs about
     8 % more noise)."""
@@ -71,10 +71,12 @@ class Budget:
         if self.delta is None:
             if n < FEWEST:
                 raise ValueError(
-                    f"the data has {n} {unit}s, too few for the default delta 1/(n ln n) to promise much (at least "
+                    f"the data has {n} {unit}s, too few for the default delta 1/(10 n) to promise much (at least "
                     f"{FEWEST}): name a smaller one, such as --budget.delta {0.01 / max(n, 1):.0e}"
                 )
-            return 1.0 / (n * math.log(n))
+            # As in most papers, and with few images no larger than what `delta_beside` calls much; its exact product
+            # with n is no more than a tenth.
+            return min(1.0 / (n * math.log(n)), math.nextafter(1.0 / (10 * n), 0.0))
         if self.delta * n >= 1:
             raise ValueError(
                 f"budget.delta is {self.delta:g}, but there are {n:,} {unit}s, and with 1/n or more the promise holds "

@@ -91,6 +91,8 @@ STANDS_FOR = {"weights": ("target.checkpoint",)}
 
 METHOD_SOURCE = "method_source"
 """Hash of the code of somebody else's method, which says nothing to who reads it."""
+PLAN = "plan."
+"""What follows from what is asked."""
 PLACES = "data."
 """Settings that say which images to read: which these are the fingerprint says, whatever the path is called."""
 
@@ -106,8 +108,9 @@ def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) ->
     different = [field for field in fields if before.get(field) != now.get(field)]
     told = [field for field in different if field not in known and not field.startswith(PLACES)]
     other = there["data_fingerprint"] != here["data_fingerprint"]
-    if other:  # from how many there are, these follow
-        told = [field for field in told if not field.startswith("plan.")]
+    asked = [field for field in told if not field.startswith(PLAN)]
+    # From what is asked, and from how many images there are, prices follow.
+    told = asked if asked or other else told
     if told or other:
         # Of other images, what was asked for is the best name, if anything else was.
         field = next(iter(told or [field for field in different if field.startswith(PLACES)]), None)
@@ -119,8 +122,10 @@ def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) ->
                     "back the file."
                 )
             old, new = before.get(field, "absent"), now.get(field, "absent")
+            by_another = " (the same was asked of another state of raysyn, which alone can go on with it)"
             raise ValueError(
-                f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}; choose another --out."
+                f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}"
+                f"{by_another if field.startswith(PLAN) else ''}; choose another --out."
             )
         before, now = (one["data_fingerprint"].split() for one in (there, here))
         if before[0] == now[0]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import mpmath
 import numpy as np
@@ -353,6 +354,14 @@ def test_the_default_delta_wants_a_hundred_images(n: int) -> None:
         Budget().delta_for(n)
     assert Budget(delta=0.5 / n).delta_for(n) == 0.5 / n
     assert Budget().delta_for(100) < 1 / 100
+
+
+@pytest.mark.parametrize("n", [100, 101, 999, 1498, 3000, 22_026, 22_027, 60_000, 10**6])
+def test_the_default_delta_is_never_said_to_be_much(n: int) -> None:
+    delta = Budget().delta_for(n)
+    assert Fraction(delta) <= Fraction(1, 10 * n) and delta <= 1 / (n * math.log(n))
+    assert delta == pytest.approx(min(1 / (10 * n), 1 / (n * math.log(n))), rel=1e-15)
+    assert delta_beside(delta, n).removeprefix("delta is ").removesuffix(" of 1/n").replace(".", "").isdigit()
 
 
 def test_a_delta_near_one_in_n_is_warned_of() -> None:

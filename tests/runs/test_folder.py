@@ -193,7 +193,12 @@ def test_killed_before_run_json_starts_afresh(tmp_path: Path) -> None:
         ),
         (
             {"config": {**CONFIG, "plan": {"means": {"noise_multiplier": 1.5}}}},
-            r"plan\.means\.noise_multiplier = absent, this one has plan\.means\.noise_multiplier = 1\.5",
+            r"plan\.means\.noise_multiplier = absent, this one has plan\.means\.noise_multiplier = 1\.5"
+            r" \(the same was asked of another state of raysyn, which alone can go on with it\); choose",
+        ),
+        (
+            {"config": {"plan": {"means": {"noise_multiplier": 1.5}}, **CONFIG, "seed": 1}},
+            r"holds a run with seed = 0, this one has seed = 1; choose another --out\.$",
         ),
     ],
 )

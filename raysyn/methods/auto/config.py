@@ -63,7 +63,8 @@ class Config:
     epsilon: float | None = None
     """Budget of the whole run, which is spent once; smaller promises more. It must be given: 3 is a usual one."""
     delta: float | None = None
-    """Failure probability of the promise, below 1/n for n training images; by default 1/(n ln n)."""
+    """Failure probability of the promise, below 1/n for n training images; by default
+    1/(n ln n) or 1/(10 n), whichever is smaller."""
     minutes: float = 30.0
     """Time that the run should take here."""
     method: str | None = None

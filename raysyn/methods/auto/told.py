@@ -24,7 +24,7 @@ def few(n: int, unit: str) -> tuple[float | None, list[str]]:
         return None, []
     delta = float(f"{0.01 / n:.0e}")
     return delta, [
-        f"{n} {unit}s are few: the default δ of a promise, 1/(n ln n), is there from {FEWEST} on, so that one must be "
+        f"{n} {unit}s are few: the default δ of a promise, 1/(10 n), is there from {FEWEST} on, so that one must be "
         f"named, such as {delta:g}, and so much noise may leave little to see. A method without a promise needs no δ."
     ]
 
