@@ -29,8 +29,8 @@ def called_like_persons(class_names: Sequence[str], label_column: str | None, gr
         return []
     return [
         f"{len(found):,} classes are called like persons ({found[0]}, {found[1]}), and their names leave with the "
-        f"release as they are: if each is somebody, forget labels with {none} or name a column of them, and {mend}, such as "
-        "'^([^/]+)/' for a folder of each."
+        f"release as they are: if each is somebody, forget labels with {none} or name a column of them, and {mend}, "
+        "such as '^([^/]+)/' for a folder of each."
     ]
 
 
