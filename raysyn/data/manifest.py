@@ -72,17 +72,22 @@ def read_manifest(
     person = None if persons is None else persons.column_in(fields, label, (image, number))
     found, known, whose = _Files(path.parent), dict[str, int](), dict[str, int]()
     read: list[tuple[str, str, str]] = []
-    of: list[int] = []
+    of, faults = list[int](), list[str]()
     for at, row in rows:
         place = f"{label}: line {at}"
-        # Several labels may be none.
-        where = _split_of(row, split, (image, None if several else number, split), place)
-        file = found.named(row[image], place)
-        if (before := known.setdefault(file, at)) != at:
-            raise ValueError(f"{place} has the same file as line {before}, {row[image]!r}; leave one of them out")
+        try:
+            # Several labels may be none.
+            where = _split_of(row, split, (image, None if several else number, split), place)
+            file = found.named(row[image], place)
+            if (before := known.setdefault(file, at)) != at:
+                raise ValueError(f"{place} has the same file as line {before}, {row[image]!r}; leave one of them out")
+            whom = None if person is None else number_of(row[person], whose, place)
+        except ValueError as error:
+            faults.append(str(error))
+            continue
         read.append((where, file, row[number] if number else "0"))
-        if person is not None:
-            of.append(number_of(row[person], whose, place))
+        of += [] if whom is None else [whom]
+    _refuse(faults)
     classes = None if several is None else several.among(None, label)
     if classes is None:
         _refuse_several(read, label, columns.group)
@@ -102,6 +107,13 @@ def read_manifest(
     elif persons is not None:
         warned += persons.asked(fields, (image, number, split))
     return Manifest(numbered, names, split is not None, told, tuple(warned), None if person is None else of, whose)
+
+
+def _refuse(faults: Sequence[str]) -> None:
+    """ValueError by the first of them, and how many lines have one."""
+    if faults:
+        many = f" ({len(faults):,} lines cannot be used, this is the first of them)" if len(faults) > 1 else ""
+        raise ValueError(f"{faults[0]}{many}")
 
 
 def _split_of(row: dict[str, str], split: str | None, needed: tuple[str | None, ...], place: str) -> str:

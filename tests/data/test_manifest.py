@@ -340,3 +340,14 @@ def test_files_that_end_as_those_of_rows_do_are_counted_whatever_that_is(images:
         (images / by_path(at)).rename(images / f"scan{at}")
     path = table(images, *rows(lambda at: f"scan{at}")[:11])
     assert load(DataConfig(path=str(path))).told.endswith("left out: 1 file without a row (scan11)")
+
+
+@pytest.mark.parametrize("bad", [1, 2, 5])
+def test_how_many_lines_cannot_be_used_is_told_at_once(images: Path, bad: int) -> None:
+    lines = rows(by_path)
+    for at, fault in enumerate(["{},,train", "gone/{},ant,train", ",ant,train", "{},ant,tain", "{},,"][:bad]):
+        lines[2 + at] = fault.format(by_path(2 + at))
+    with pytest.raises(ValueError, match="line 4 has an empty label; fill or drop it") as refused:
+        load(DataConfig(path=str(table(images, *lines))))
+    told = f" ({bad} lines cannot be used, this is the first of them)"
+    assert str(refused.value).endswith(told if bad > 1 else "fill or drop it")

@@ -52,8 +52,8 @@ def run_job(run: Run, shared: Mapping[str, str]) -> dict[str, Any]:
     with Words(shared["out"], run.name) as words:
         done = followed(command, environment, words)
     if done.returncode == -signal.SIGKILL:
-        # Nobody but the system, short of memory, does that.
-        raise MemoryError(f"{shlex.join(command)}: killed by the system, which was short of memory")
+        # The system does that where it is short of memory, and seldom somebody else.
+        raise MemoryError(f"{shlex.join(command)}: killed (SIGKILL), as the system does where it is short of memory")
     if done.returncode and not (done.returncode == 1 and _refuted(out, done.stderr)):
         said = done.stderr.strip() or done.stdout.strip()
         told = said if run.epsilon is None else own_flags(said)
