@@ -49,10 +49,11 @@ class Result:
     out: str
     """Run folder, or its URI."""
     plan: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-    """After a dry run what it found, not rounded; None otherwise, since a finished run has a certificate. `n` of `unit`
-    (image or person), `guarantee` (dp or none), `seconds` of one worker for each stage; under dp also `epsilon` of all
-    stages together by `accountant`, `delta`, `adjacency`, `most_right_guesses` (of bets on whether one was among them),
-    and `stages`, each with `stage`, `mechanism`, `noise_multiplier`, `sampling_rate`, `steps`, `epsilon_alone`."""
+    """After a dry run what it found, not rounded; None otherwise, since a finished run has a certificate. `method` and
+    `preset`, of raysyn.auto those that it picked, `n` of `unit` (image or person), `guarantee` (dp or none), `seconds`
+    of one worker for each stage; under dp also `epsilon` of all stages together by `accountant`, `delta`, `adjacency`,
+    `most_right_guesses` (of bets on whether one was among them), and `stages`, each with `stage`, `mechanism`,
+    `noise_multiplier`, `sampling_rate`, `steps`, `epsilon_alone`."""
 
     @cached_property
     def report(self) -> dict[str, Any]:
@@ -238,7 +239,9 @@ def _made(entry: Entry, command: cli.Command[Any, Any], quiet: bool, picked: Pic
         except SystemExit as ended:  # a plan that was asked for was shown, or a sealed run has nothing to do
             if ended.code:
                 raise
-            return Result(command.out, plan=getattr(ended, "found", None))
+            found = getattr(ended, "found", None)
+            asked = {"method": entry.name, "preset": command.preset}
+            return Result(command.out, plan=found and asked | found)
         entry.run(setting)
     return Result(command.out)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from raysyn.data.listing import NAMED, below, entries_of, first, is_beside, is_hidden, listed
 from raysyn.data.manifest import names_files
+from raysyn.data.named_classes import is_person
 from raysyn.data.names import legible
 from raysyn.data.shards import ENDINGS as PARQUET
 from raysyn.data.shards import files_of
@@ -76,9 +77,10 @@ class Layout:
                         raise ValueError(f"{self.label}: {self.place(entry)} is in no class folder; move or remove it")
                     self._leave(entry)
                 elif entry.name not in numbers:
+                    persons = ", or where each folder is a person's: --data.no-labels" if is_person(entry.name) else ""
                     raise ValueError(
                         f"{self.label}: class {entry.name!r} of {self.splits[split]}/ is not in train/; add it there, "
-                        "if only empty"
+                        f"if only empty{persons}"
                     )
                 else:
                     for file in self._within(entry, (os.path.realpath(root),)):

@@ -24,7 +24,7 @@ def called_like_persons(class_names: Sequence[str], label_column: str | None, gr
             f"the release as they are: if each is somebody, name another column of labels, or none with {none}, and "
             f"{mend}."
         ]
-    found = [name for name in class_names if (match := NUMBERED.match(name)) and _is_person(match[1].lower())]
+    found = list(filter(is_person, class_names))
     if len(found) < 2 or 2 * len(found) < len(class_names):
         return []
     return [
@@ -34,5 +34,9 @@ def called_like_persons(class_names: Sequence[str], label_column: str | None, gr
     ]
 
 
-def _is_person(word: str) -> bool:
+def is_person(name: str) -> bool:
+    """Whether a class is called as a person is whose name is not to be said."""
+    if (match := NUMBERED.match(name)) is None:
+        return False
+    word = match[1].lower()
     return word in SHORT or word in NEAR or word.removesuffix("s") in NEAR

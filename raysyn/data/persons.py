@@ -144,7 +144,7 @@ class Persons:
                 found.append(number_of(person, numbers, ""))
             splits[split] = replace(part, persons_N=np.array(found, np.int64))
         told = "; ".join(filter(None, (source.told, "persons by names of files")))
-        of_folders = not labels and numbers.keys() == set(source.class_names or ())
+        of_folders = not labels and set(source.class_names or ("",)) <= numbers.keys()
         of_one_class = [] if of_folders else _of_one_class(numbers, source)
         warned = (*source.warned, *of_one_class, *spelled_twice(numbers))
         return replace(source, splits=splits, told=told, warned=warned, persons=numbers)

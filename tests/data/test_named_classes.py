@@ -95,3 +95,16 @@ def test_what_is_read_warns(table: str, tmp_path: Path) -> None:
     mended = load(DataConfig(path=place, test_share=0.25, labels=False, person_pattern="^([^/]+)/"))
     assert mended.warned == (), "each folder is one person's, and no class"
     assert mended.train.units == 3 and mended.train.classes == 1
+
+
+def test_a_folder_of_each_person_is_read_as_that_also_where_others_are_tested(tmp_path: Path) -> None:
+    for index in range(24):
+        who = index % 8
+        (folder := tmp_path / ("test" if who > 5 else "train") / f"patient_{who:03d}").mkdir(
+            parents=True, exist_ok=True
+        )
+        (folder / f"{index}.png").write_bytes(png(index))
+    with pytest.raises(ValueError, match=r"class 'patient_006' of test/ is not in train/.*: --data\.no-labels$"):
+        load(DataConfig(path=str(tmp_path)))
+    read = load(DataConfig(path=str(tmp_path), labels=False, person_pattern="^([^/]+)/"))
+    assert read.warned == () and (read.train.units, read.test.units) == (6, 2)
