@@ -27,9 +27,10 @@ USUAL = "person"
 NOBODY = ("", "nan", "none", "null", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "?", "-", "--", ".")
 """What tables hold in place of a name, in small letters."""
 NEAR = (
-    "account", "applicant", "case", "client", "cust", "customer", "donor", "employee", "holder", "household", "iban",
-    "individual", "konto", "kunde", "kunden", "mrn", "owner", "participant", "pat", "patient", "patienten", "people",
-    "person", "personen", "pid", "proband", "probanden", "subj", "subject", "uid", "user", "writer",
+    "account", "applicant", "case", "child", "client", "cust", "customer", "donor", "employee", "fullname", "holder",
+    "household", "iban", "individual", "konto", "kunde", "kunden", "lastname", "member", "mrn", "nachname", "owner",
+    "participant", "pat", "patient", "patienten", "people", "person", "personen", "pid", "proband", "probanden", "ssn",
+    "student", "subj", "subject", "surname", "uid", "user", "writer",
 )  # fmt: skip
 """What else columns of persons are called, in small letters, without id before or after it: asked about, not read."""
 SEAM = re.compile(r"(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
