@@ -507,10 +507,27 @@ def test_other_spellings_of_a_number_are_those_of_its_value(one: str, other: str
 
 @pytest.mark.parametrize(
     ("column", "asked"),
-    [(name, True) for name in ("Kunde", "kundennummer", "KundenID", "Konto-Nr", "cust_id", "account_no", "IBAN")]
+    [
+        (name, True)
+        for name in (
+            "Kunde",
+            "kundennummer",
+            "KundenID",
+            "Konto-Nr",
+            "cust_id",
+            "account_no",
+            "IBAN",
+            "Surname",
+            "member_id",
+            "StudentNr",
+            "SSN",
+        )
+    ]
     + [(name, False) for name in ("Belegart", "label", "number", "id", "image", "split")],
 )
-def test_columns_are_asked_about_by_what_they_are_called_in_banks_and_in_german(column: str, asked: bool) -> None:
+def test_columns_are_asked_about_by_what_they_are_called_in_banks_schools_and_in_german(
+    column: str, asked: bool
+) -> None:
     assert is_near(column) == asked
 
 
