@@ -77,7 +77,8 @@ class Layout:
                         raise ValueError(f"{self.label}: {self.place(entry)} is in no class folder; move or remove it")
                     self._leave(entry)
                 elif entry.name not in numbers:
-                    persons = ", or where each folder is a person's: --data.no-labels" if is_person(entry.name) else ""
+                    own = ", or where each folder is a person's: --data.no-labels --data.person-pattern '^([^/]+)/'"
+                    persons = own if is_person(entry.name) else ""
                     raise ValueError(
                         f"{self.label}: class {entry.name!r} of {self.splits[split]}/ is not in train/; add it there, "
                         f"if only empty{persons}"

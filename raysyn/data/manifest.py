@@ -76,7 +76,6 @@ def read_manifest(
     for at, row in rows:
         place = f"{label}: line {at}"
         try:
-            # Several labels may be none.
             where = _split_of(row, split, (image, None if several else number, split), place)
             file = found.named(row[image], place)
             if (before := known.setdefault(file, at)) != at:
@@ -86,7 +85,8 @@ def read_manifest(
             faults.append(str(error))
             continue
         read.append((where, file, row[number] if number else "0"))
-        of += [] if whom is None else [whom]
+        if whom is not None:
+            of.append(whom)
     _refuse(faults)
     classes = None if several is None else several.among(None, label)
     if classes is None:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from raysyn.data.persons import NEAR, is_near
 
-NUMBERED = re.compile(r"[\W_]*([^\W\d_]+)[\W_]*(?:[^\W\d_][\W_]*)?\d")
-"""A word, perhaps a letter, and a number: patient_017, Pat-A17, sub-01."""
-SHORT = ("sub", "pt")
-"""What persons are called too, where a number follows: the first one by the standard for images of brains, BIDS."""
+NUMBERED = re.compile(r"(?:[\W_]*\d+)?[\W_]*([^\W\d_]+)[\W_]*(?:[^\W\d_][\W_]*)?(\d*)")
+"""A word with a number before it, or behind it, where a letter may stand between: patient_017, Pat-A17, 3_patient."""
+BARE = re.compile(r"\d{5,}")
+"""A number as long as those of patients and accounts."""
+SHORT = {"sub": 1, "pt": 1, "id": 2, "p": 3, "s": 3}
+"""What persons are called too, where so many digits follow; the first by BIDS, a standard for images of brains."""
 
 
 def called_like_persons(class_names: Sequence[str], label_column: str | None, group: str = "data.") -> list[str]:
@@ -36,7 +38,9 @@ def called_like_persons(class_names: Sequence[str], label_column: str | None, gr
 
 def is_person(name: str) -> bool:
     """Whether a class is called as a person is whose name is not to be said."""
-    if (match := NUMBERED.match(name)) is None:
+    if BARE.fullmatch(name):
+        return True
+    if (match := NUMBERED.match(name)) is None or not re.search(r"\d", match[0]):
         return False
     word = match[1].lower()
-    return word in SHORT or word in NEAR or word.removesuffix("s") in NEAR
+    return word in NEAR or word.removesuffix("s") in NEAR or len(match[2]) >= SHORT.get(word, len(name))

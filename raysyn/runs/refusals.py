@@ -122,7 +122,7 @@ def refuse_another_run(out: str, there: dict[str, Any], here: dict[str, Any]) ->
                     "back the file."
                 )
             old, new = before.get(field, "absent"), now.get(field, "absent")
-            by_another = " (the same was asked of another state of raysyn, which alone can go on with it)"
+            by_another = " (the same was asked of another version of raysyn, which alone can go on with it)"
             raise ValueError(
                 f"--out {out} holds a run with {field} = {old}, this one has {field} = {new}"
                 f"{by_another if field.startswith(PLAN) else ''}; choose another --out."

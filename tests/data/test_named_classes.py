@@ -26,6 +26,10 @@ from raysyn.data.named_classes import called_like_persons
         ("case17", "case18"),
         ("Kunde 4711", "Kunde 4712"),
         ("_user3", "user_4"),
+        ("P001", "P002"),
+        ("ID_12", "ID_13"),
+        ("1_patient", "2_patient"),
+        ("0012345", "0012346"),
     ],
 )
 def test_classes_that_are_persons_are_warned_of(names: tuple[str, ...]) -> None:
@@ -46,6 +50,11 @@ def test_classes_that_are_persons_are_warned_of(names: tuple[str, ...]) -> None:
         ("patient_000",),
         ("subway 1", "subway 2"),
         ("covid-19", "sars-2"),
+        ("p1", "p2"),
+        ("s1", "s2"),
+        ("1990", "1991"),
+        ("patient", "user"),
+        ("3_stage", "4_stage"),
         (),
     ],
 )
@@ -104,7 +113,9 @@ def test_a_folder_of_each_person_is_read_as_that_also_where_others_are_tested(tm
             parents=True, exist_ok=True
         )
         (folder / f"{index}.png").write_bytes(png(index))
-    with pytest.raises(ValueError, match=r"class 'patient_006' of test/ is not in train/.*: --data\.no-labels$"):
+    with pytest.raises(
+        ValueError, match=r"class 'patient_006' of test/ is not in train/.*: --data\.no-labels --data\.person-pattern '"
+    ):
         load(DataConfig(path=str(tmp_path)))
     read = load(DataConfig(path=str(tmp_path), labels=False, person_pattern="^([^/]+)/"))
     assert read.warned == () and (read.train.units, read.test.units) == (6, 2)

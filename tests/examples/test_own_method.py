@@ -467,7 +467,7 @@ def test_the_example_takes_persons_and_so_does_a_mechanism_of_the_pages(
         signed = made.certificate
         assert [row["stage"] for row in signed["ledger"]] == ["sum" if name == "page" else "means"]
         assert ("one person" if persons else "one image") in signed["adjacency"]
-        assert signed["delta"] == pytest.approx(1 / (units_there * np.log(units_there)))
+        assert signed["delta"] == pytest.approx(1 / (10 * units_there))
 
 
 def test_the_mechanism_of_the_page_says_what_it_takes(made: ModuleType) -> None:

@@ -194,7 +194,7 @@ def test_killed_before_run_json_starts_afresh(tmp_path: Path) -> None:
         (
             {"config": {**CONFIG, "plan": {"means": {"noise_multiplier": 1.5}}}},
             r"plan\.means\.noise_multiplier = absent, this one has plan\.means\.noise_multiplier = 1\.5"
-            r" \(the same was asked of another state of raysyn, which alone can go on with it\); choose",
+            r" \(the same was asked of another version of raysyn, which alone can go on with it\); choose",
         ),
         (
             {"config": {"plan": {"means": {"noise_multiplier": 1.5}}, **CONFIG, "seed": 1}},

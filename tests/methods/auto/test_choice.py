@@ -243,8 +243,12 @@ def test_what_was_not_measured_on_such_images_is_no_candidate(rows: list[Cell]) 
     chosen = choose(asked)
     others = METHODS[1:]
     assert chosen.picked.method == METHODS[0] == FLOOR and chosen.unmeasured == others
-    words = f"Not measured on colour images, and so not looked at: {', '.join(others[:-1])} and {others[-1]}."
+    words = f"Not in auto's table for colour images, and so not looked at: {', '.join(others[:-1])} and {others[-1]}."
     assert words in told.lines(chosen, asked)
+    spoken = [
+        any("written characters, look at evolution" in one for one in told.lines(choose(a), a)) for a in (asked, case())
+    ]
+    assert spoken == [False, True], "those that it has are grey"
     assert choose(case()).unmeasured == tuple(one for one in others if one not in ("dp_feta", "privimage"))
 
 
