@@ -27,7 +27,7 @@ USUAL = "person"
 NOBODY = ("", "nan", "none", "null", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "?", "-", "--", ".")
 """What tables hold in place of a name, in small letters."""
 NEAR = (
-    "account", "applicant", "case", "child", "client", "cust", "customer", "donor", "employee", "fullname", "holder",
+    "account", "applicant", "case", "client", "cust", "customer", "donor", "employee", "fullname", "holder",
     "household", "iban", "individual", "konto", "kunde", "kunden", "lastname", "member", "mrn", "nachname", "owner",
     "participant", "pat", "patient", "patienten", "people", "person", "personen", "pid", "proband", "probanden", "ssn",
     "student", "subj", "subject", "surname", "uid", "user", "writer",
