@@ -15,7 +15,7 @@ from scipy.stats import norm
 from raysyn.methods.dp_feta.config import Config, plan
 from raysyn.methods.dp_feta.presets import PRESETS
 from raysyn.privacy import prv
-from raysyn.privacy.cost import Cost, epsilon
+from raysyn.privacy.cost import Budget, Cost, epsilon
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.privacy.tradeoff import FALSE_ALARMS, RAREST, of, tradeoff
 
@@ -35,7 +35,10 @@ def test_gaussian_answers_meet_the_closed_form(mu: float, steps: int) -> None:
     assert norm.cdf(mu / 2) <= limits.right <= norm.cdf(mu / 2) * 1.001 + 1e-5
 
 
-LARGER = replace(PRESETS["quick"], finetune=SGDConfig(batch_size=256, epochs=20))
+LARGER = replace(
+    PRESETS["quick"], finetune=SGDConfig(batch_size=256, epochs=20),
+    budget=Budget(epsilon=10, delta=1 / (1_498 * math.log(1_498))),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
