@@ -22,6 +22,7 @@ from raysyn.methods.declared import Declared
 from raysyn.methods.network import Network
 from raysyn.methods.outlook import Stage
 from raysyn.methods.plan_shown import planned, show_plan
+from raysyn.methods.public_told import say_public
 from raysyn.methods.source_told import say_source
 from raysyn.methods.synthesis import Drawing
 from raysyn.methods.whose import package_of, source_of
@@ -192,6 +193,7 @@ class Method:
             persons = "" if train.persons_N is None else " persons"
             console.say(f"Settings made for n = {made_for:,} training images; there are {train.units:,}{persons}.")
         say_source(console, prepared.dataset, plan)
+        say_public(console, config, prepared.dataset)
         say_empty(console, prepared.dataset)
         self.look_at_shares(config, console, prepared.dataset, plan)
         if plan is not None:
