@@ -76,7 +76,7 @@ def read_manifest(
     for at, row in rows:
         place = f"{label}: line {at}"
         try:
-            where = _split_of(row, split, (image, None if several else number, split), place)
+            where = _split_of(row, split, (image, None if several else number, split), place)  # several may be none
             file = found.named(row[image], place)
             if (before := known.setdefault(file, at)) != at:
                 raise ValueError(f"{place} has the same file as line {before}, {row[image]!r}; leave one of them out")

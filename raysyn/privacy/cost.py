@@ -46,8 +46,8 @@ class Budget:
     epsilon: float = 10.0
     """Total (epsilon, delta) budget of all stages together; smaller promises more."""
     delta: float | None = None
-    """Failure probability of the promise, below 1/n for n training images (persons, where they are named); by default
-    1/(n ln n) or 1/(10 n), whichever is smaller, for 100 or more."""
+    """Failure probability of the promise, below 1/n for n training images (or persons, where named); by default the
+    smaller of 1/(n ln n) and 1/(10 n), for 100 or more."""
     accountant: Literal["prv", "rdp"] = "prv"
     """`prv` (numerical, tight; the smaller of its bound and RDP's) or `rdp` (Renyi, as in most papers; needs about
     8 % more noise)."""
@@ -64,7 +64,7 @@ class Budget:
         return {}
 
     def delta_for(self, n: int, unit: str = "image") -> float:
-        """The delta in force for `n` training images, or others of this unit; n counts as public.
+        """The delta in force for `n` images, or others of this unit, which is public; by default at most MUCH of 1/n.
 
         ValueError where it promises nothing: with 1/n or more, publishing one of them outright is allowed.
         """
@@ -74,8 +74,6 @@ class Budget:
                     f"the data has {n} {unit}s, too few for the default delta 1/(10 n) to promise much (at least "
                     f"{FEWEST}): name a smaller one, such as --budget.delta {0.01 / max(n, 1):.0e}"
                 )
-            # As in most papers, and with few images no larger than what `delta_beside` calls much; its exact product
-            # with n is no more than a tenth.
             return min(1.0 / (n * math.log(n)), math.nextafter(1.0 / (10 * n), 0.0))
         if self.delta * n >= 1:
             raise ValueError(
