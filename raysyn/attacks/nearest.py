@@ -6,6 +6,11 @@ training images would be nearer to these whatever was released. Some images lie 
 held against that to the nearest other image of both sides together (of another person, where persons are named). It
 treats both sides alike, so that scores are exchangeable where membership is.
 
+Training and test images may differ by more than membership (other writers, another hospital), and what lies nearer then
+says nothing of what was learned. So, where enough training images are left that are not asked about, as many of these
+as were released are put in their place: they hold nothing of who is asked about, so that what they tell apart is that
+difference alone.
+
 A person's score is the mean over their images, which does not grow with how many they are, as their largest would.
 """
 
@@ -19,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 
 from raysyn.attacks.found import RELEASED, found
-from raysyn.attacks.pool import Pool, make_pool
-from raysyn.attacks.verdict import from_pairs
+from raysyn.attacks.pool import Pool, make_pool, prints
+from raysyn.attacks.verdict import Interval, Scores, auc, from_pairs
 from raysyn.attacks.whose import Whose
 from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
@@ -30,6 +35,8 @@ from raysyn.train.near import Look, flat, nearest
 NAME = "Nearest released image"
 LEARN_FROM, EPOCHS, FEWEST = 2_000, 5, 20
 """Released images that the CNN learns from at most, how often it sees each, and the fewest that it is trained on."""
+LEFT = 20
+"""Training images of each class, not asked about, that a control needs."""
 CLOSEST = 8
 """Pairs of a released image and its nearest private one that are told, the closest of all."""
 LEAST = 1e-6
@@ -43,8 +50,8 @@ def attack(
 
     Returns {"found": a record as `found.found` makes it, "closer": {"pixels", "features": {value, low, high}}, of the
     released images the share that lies nearer to a training image than to any of as many held-out ones; "released": how
-    many images these are of; "closest": see `closest`}; without the CNN, of one class or too few images, without
-    "features". Where too few images can be compared {"found": None, "reason": one sentence}.
+    many images these are of; "closest": see `closest`; "control": see `control`}; without the CNN, of one class or too
+    few images, without "features". Where too few images can be compared {"found": None, "reason": one sentence}.
     """
     there_K = np.bincount(released.labels_N, minlength=released.classes) > 0
     pairs = closest(released, members, most, seed)
@@ -55,8 +62,7 @@ def attack(
         return {"found": None, "reason": str(error)}
     looks = _looks(released, seed)
     whose = Whose.of(pool.images)
-    score_N = np.sum([_score(pool, released, look, whose) for look in looks.values()], axis=0)
-    score_U, members_U = whose.mean(score_N[:, None])[:, 0], whose.one_each(pool.members_N)
+    inside, outside = _scores(pool, released, looks)
     seen = " and in features of a CNN that learned from the released images" if "features" in looks else ""
     closer = {name: _closer(pool, released, look, seed) for name, look in looks.items()}
     whole = ", the mean over a person's images" if whose.word == "person" else ""
@@ -66,10 +72,31 @@ def attack(
         f"most {most:,} {whose.word}s a side, drawn by the seed, no image on both. Of the {len(released):,} released "
         f"images {_told(closer)} lie nearer to a training image than to any of as many held-out ones; 50 is chance."
     )
-    record = found(
-        NAME, RELEASED, score_U[members_U], score_U[~members_U], unit=whose.word, delta=delta, note=note
-    )  # fmt: skip
-    return {"found": record, "closer": closer, "released": len(released), "closest": pairs}
+    stand_in = control(pool, members, released, seed)
+    if stand_in:
+        note += _told_of_control(auc(inside, outside), stand_in)
+    record = found(NAME, RELEASED, inside, outside, unit=whose.word, delta=delta, note=note)
+    return {"found": record, "closer": closer, "released": len(released), "closest": pairs, "control": stand_in}
+
+
+def control(pool: Pool, members: Images, released: Images, seed: int) -> dict[str, Any] | None:
+    """What the attack reads of training images in the place of the released ones, as many of each class where there
+    are, of nobody who is asked about and no copies of what is: {"images": how many, "auc": {value, low, high}}, one
+    half where both sides are of one source. None where a class has fewer than LEFT of them."""
+    rows_N = pool.rows_N[pool.members_N]
+    if len(members) - len(rows_N) < LEFT:
+        return None
+    asked_N = np.isin(np.arange(len(members)), rows_N) | np.isin(prints(members), prints(pool.images))
+    if members.persons_N is not None:
+        asked_N |= np.isin(members.persons_N, members.persons_N[rows_N])
+    order = np.random.default_rng([seed, 2]).permutation(np.flatnonzero(~asked_N))
+    labels_N, wanted_K = members.labels_N[order], np.bincount(released.labels_N, minlength=members.classes)
+    parts = [order[labels_N == label][: wanted_K[label]] for label in np.unique(pool.images.labels_N)]
+    if min(map(len, parts)) < LEFT:
+        return None
+    rows = np.sort(np.concatenate(parts))
+    stand_in = members.select(rows)
+    return {"images": len(rows), "auc": auc(*_scores(pool, stand_in, _looks(stand_in, seed))).as_dict()}
 
 
 def closest(released: Images, members: Images, most: int, seed: int) -> dict[str, list[Any]]:
@@ -95,6 +122,12 @@ def closest(released: Images, members: Images, most: int, seed: int) -> dict[str
     }
 
 
+def differs(stand_in: dict[str, Any] | None) -> bool:
+    """Whether a `control` shows training and test images to differ by more than membership: its interval leaves out
+    one half."""
+    return stand_in is not None and not stand_in["auc"]["low"] <= 0.5 <= stand_in["auc"]["high"]
+
+
 def _looks(released: Images, seed: int) -> dict[str, Look]:
     """By name: vectors (N, F) of images."""
     looks: dict[str, Look] = {"pixels": flat}
@@ -105,6 +138,14 @@ def _looks(released: Images, seed: int) -> dict[str, Look]:
         model = fit(*parts, "cnn", training, seed, best_device()).model
         looks["features"] = lambda images: features(model, images).float()
     return looks
+
+
+def _scores(pool: Pool, released: Images, looks: dict[str, Look]) -> tuple[Scores, Scores]:
+    """Of members and of others, one of each image (person)."""
+    whose = Whose.of(pool.images)
+    score_N = np.sum([_score(pool, released, look, whose) for look in looks.values()], axis=0)
+    score_U, members_U = whose.mean(score_N[:, None])[:, 0], whose.one_each(pool.members_N)
+    return score_U[members_U], score_U[~members_U]
 
 
 def _score(pool: Pool, released: Images, look: Look, whose: Whose) -> NDArray[np.float64]:
@@ -155,3 +196,16 @@ def _by_class(images: Images, released: Images) -> Iterator[tuple[NDArray[np.int
 def _told(closer: dict[str, dict[str, float]]) -> str:
     shown = {name: [f"{100 * one[key]:.1f}" for key in ("value", "low", "high")] for name, one in closer.items()}
     return " and ".join(f"{value} % ({low} to {high}, by {name})" for name, (value, low, high) in shown.items())
+
+
+def _told_of_control(here: Interval, stand_in: dict[str, Any]) -> str:
+    """A sentence, after others."""
+    shown = [f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for one in (here.as_dict(), stand_in["auc"])]
+    apart = "do not differ, as far as this attack sees, by more than membership"
+    if differs(stand_in):
+        apart = "differ by more than membership (other writers, another hospital), and what is found may be that"
+    return (
+        f" The area under the curve is {shown[0]}. With {stand_in['images']:,} other training images in the place of "
+        f"the released ones, which hold nothing of who is asked about, it is {shown[1]}: by this interval training and "
+        f"test images {apart}."
+    )

@@ -47,8 +47,11 @@ def attack_by_distances(
         within = f"95 %: {100 * ahead['low']:.1f} to {100 * ahead['high']:.1f}"
         shown = f"advantage {100 * ahead['value']:.1f} points ({within}){guessing(ahead)}"
         shown += f", ε at least {rounded_down(epsilon)}"
+    if nearest.differs(told.get("control")):
+        shown += "; training and test images differ by more than membership"
     setting.console.stage(STAGE, f"an attack that sees the released images: {shown}")
-    measured = {name: told[name] for name in ("closer", "released")}
+    # Not there in a run that was attacked by an earlier version.
+    measured = {name: told[name] for name in ("closer", "released", "control") if told.get(name) is not None}
     if told["closest"]["released"]:
         measured["closest"] = draw_closest(setting, synthetic, members, told["closest"])
     return {"found": [record], STAGE: measured}

@@ -141,16 +141,18 @@ def judging(config: EvalConfig, like: Images, *, synthetic: int, test: int, real
 
 def attacking(most: int, like: Images, *, synthetic: int, test: int) -> list[Stage]:
     """Of `distances.attack_by_distances`, where it is asked for: a CNN of the released images, and nearest images by
-    two looks, of the pool among these and in itself; and the closest pairs, among all training images."""
+    two looks, of the pool among these and in itself, the same of its control where images are left for it; and the
+    closest pairs, among all training images."""
     if not most:
         return []
     few, pool = made_up(like, 100), min(most, len(like)) + min(most, test)
     learnt = min(synthetic, nearest.LEARN_FROM)
     of_cnn = (EvalConfig(), like.shape, like.classes, learnt, nearest.EPOCHS, 2 * (synthetic + pool))
+    rounds = 2 if len(like) - most >= nearest.LEFT * like.classes else 1
     with one_thread():
         pair_s = seconds(lambda: near.nearest(few, few, near.flat)) / len(few) ** 2
-    pairs = (2 * pool * (2 * synthetic + pool) + min(most, synthetic) * len(like)) / like.classes
-    return [alone("distances", pace.classifier_seconds("cnn", *of_cnn) + pairs * pair_s)]
+    pairs = (2 * rounds * pool * (2 * synthetic + pool) + min(most, synthetic) * len(like)) / like.classes
+    return [alone("distances", rounds * pace.classifier_seconds("cnn", *of_cnn) + pairs * pair_s)]
 
 
 def central_seconds(config: CentralConfig, like: Images) -> float:

@@ -14,7 +14,9 @@ from raysyn.data.images import Images
 from raysyn.metrics.utility import EvalConfig, subset
 from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
 
-TRAINED_ON, DRAWN = 5000, 500
+TRAINED_ON, EPOCHS, DRAWN = 5000, 5, 500
+ITERATIONS = 500
+"""Of t-SNE: of 1,000 digits its divergence was 0.54 after so many, 0.53 after twice as many."""
 
 
 def tsne(shared: dict[str, Any]) -> dict[str, Any]:
@@ -28,14 +30,17 @@ def tsne(shared: dict[str, Any]) -> dict[str, Any]:
 
     config, seed = shared["config"], shared["seed"]
     assert isinstance(config, EvalConfig)
-    training = ClassifierConfig(epochs=min(config.epochs, 15), learning_rate=config.learning_rate, beta1=config.beta1)
+    training = ClassifierConfig(
+        epochs=min(config.epochs, EPOCHS), learning_rate=config.learning_rate, beta1=config.beta1
+    )
     images, valid = hold_out(subset(shared["synthetic"], TRAINED_ON, seed), training.validation_share, seed)
     model = fit(images, valid, "cnn", training, seed, best_device()).model
     sides: dict[str, Images] = {side: subset(shared[side], DRAWN, seed) for side in ("synthetic", "real")}
     seen = np.concatenate([features(model, part).cpu().numpy() for part in sides.values()])
     if len(seen) < 4:
         raise ValueError(f"{len(seen)} images make no picture: give at least 4")
-    plane = TSNE(2, perplexity=min(30, (len(seen) - 1) / 3), init="pca", random_state=seed, n_jobs=1)
+    perplexity = min(30, (len(seen) - 1) / 3)
+    plane = TSNE(2, perplexity=perplexity, init="pca", max_iter=ITERATIONS, random_state=seed, n_jobs=1)
     points = plane.fit_transform(seen)
     cut = len(sides["synthetic"])
     return {

@@ -22,7 +22,7 @@ from raysyn.metrics.distances import (
     moments,
     precision_recall,
 )
-from raysyn.metrics.embedding import DRAWN, TRAINED_ON
+from raysyn.metrics.embedding import DRAWN, EPOCHS, TRAINED_ON
 from raysyn.metrics.fidelity import CHUNK, KEPT, inception_weights
 from raysyn.metrics.likelihood import feature_likelihood
 from raysyn.metrics.utility import SLOWEST_FIRST, EvalConfig
@@ -37,8 +37,8 @@ MLP_EPOCHS, MLP_MOST, LOGREG_ITERATIONS = 60, 200, 100
 """Of scikit-learn's classifiers: where the MLP's early stop usually comes, its most, and the other's most."""
 FEW = 64
 """Images to measure with."""
-TSNE_S = 5e-3
-"""Seconds per point of t-SNE's thousand rounds."""
+TSNE_S = 2.5e-3
+"""Seconds per point of t-SNE."""
 
 
 def made_up(shape: Shape, classes: int, n: int) -> Images:
@@ -174,7 +174,7 @@ def plane_seconds(config: EvalConfig, shape: Shape, classes: int, *, synthetic: 
     """Of `embedding.tsne`."""
     points = min(synthetic, DRAWN) + min(test, DRAWN)
     trained = min(synthetic, TRAINED_ON)
-    taught = classifier_seconds("cnn", config, shape, classes, trained, min(config.epochs, 15), points)
+    taught = classifier_seconds("cnn", config, shape, classes, trained, min(config.epochs, EPOCHS), points)
     return taught + points * TSNE_S
 
 

@@ -114,3 +114,61 @@ def test_the_closest_pairs_are_found_among_all_private_images_and_each_of_these_
     assert told["distances"] == pytest.approx(np.sqrt((apart**2).mean((1, 2, 3))), abs=1e-6)
     assert len(closest(strangers, members, 3, 0)["released"]) == 3
     assert closest(strangers.select([0]), members.select([1]), 3, 0)["released"] == [], "of other classes"
+
+
+def of_writers(count: int, seed: int, writers: range) -> Images:
+    """`blobs`, each in the hand of one of the writers."""
+    images = blobs(count, seed)
+    own_W = np.random.default_rng(99).normal(0, 18, (100, 6, 6, 1))
+    hands = np.random.default_rng(seed).choice(writers, count)
+    pixels = images.images_NHWC + own_W[hands]
+    return Images(pixels.clip(0, 255).astype(np.uint8), images.labels_N, CLASSES)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_sides_of_other_writers_are_told_by_images_that_hold_nothing_of_anybody(by_pixels: None, same: bool) -> None:
+    """Of 20 seeds at most 5 controls of one source leave out one half: more come by chance once in 300 times."""
+    wrong = 0
+    for seed in range(20):
+        members = of_writers(1_200, 2 * seed, range(10))
+        others = of_writers(300, 2 * seed + 1, range(10) if same else range(10, 100))
+        told = attack(of_writers(400, 100 + seed, range(10)), members, others, 300, seed)
+        assert told["control"]["images"] == 400
+        apart = attacked.differs(told["control"])
+        assert ("differ by more than membership (other writers" in told["found"]["note"]) == apart
+        assert f"{told['control']['auc']['value']:.3f} (" in told["found"]["note"]
+        assert f"{told['found']['auc']['value']:.3f} (" in told["found"]["note"]
+        wrong += apart
+    assert wrong <= 5 if same else wrong >= 18
+
+
+@pytest.mark.parametrize("persons", [0, 300])
+def test_a_control_holds_nobody_who_is_asked_about_nor_a_copy(
+    by_pixels: None, monkeypatch: pytest.MonkeyPatch, persons: int
+) -> None:
+    members, others = blobs(900, 0, persons), blobs(300, 1, persons)
+    if not persons:  # each tenth is a copy
+        members.images_NHWC[9::10] = members.images_NHWC[::10]
+        members.labels_N[9::10] = members.labels_N[::10]
+    asked: list[Images] = []
+    scores = attacked._scores
+    monkeypatch.setattr(
+        attacked, "_scores", lambda pool, *more: asked.extend([pool.images, more[0]]) or scores(pool, *more)
+    )
+    released = blobs(400, 2)
+    told = attack(released, members, others, 100, 0)
+    pool, given, again, stand_in = asked
+    assert given is released and again is pool and told["control"]["images"] == len(stand_in) >= 300
+    rows = {name: {image.tobytes() for image in one.images_NHWC} for name, one in (("pool", pool), ("other", stand_in))}
+    assert not rows["pool"] & rows["other"]
+    assert rows["other"] <= {image.tobytes() for image in members.images_NHWC}
+    if persons:
+        whose = {image.tobytes(): who for image, who in zip(members.images_NHWC, members.persons_N, strict=True)}
+        assert not {whose.get(one) for one in rows["pool"]} & {whose[one] for one in rows["other"]}
+
+
+@pytest.mark.parametrize("members", [300, 330])
+def test_without_enough_other_training_images_there_is_no_control(by_pixels: None, members: int) -> None:
+    told = attack(blobs(100, 2), blobs(members, 0), blobs(300, 1), 300, 0)
+    assert told["control"] is None and "in the place of" not in told["found"]["note"]
+    assert not attacked.differs(told["control"])
