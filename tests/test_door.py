@@ -300,7 +300,7 @@ def test_a_run_is_named_by_its_path_or_by_what_made_it(
     """In each function alike; what is none costs a sentence."""
     monkeypatch.chdir(tmp_path)
     at, small = {"address": "here"}, {"eval": {"classifiers": (), "feature_epochs": 0, "distances": 0}, "quiet": True}
-    result = raysyn.run("noisy_means", out="run", synthetic=20, on=at, **small)
+    result = raysyn.run("noisy_means", out="run", data={"limit": 300}, synthetic=20, on=at, **small)
     for number, run in enumerate((result, Path("run"), "run")):
         drawn = raysyn.draw(run, out=Path(f"more{number}"), synthetic=3, on=at, quiet=True)
         assert len(drawn.images) == 3 and drawn.paths.keys() == result.paths.keys() - {"report"}

@@ -76,7 +76,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "dp_merf": {"features": {"count": 64}, "training": {"iterations": 3, "batch_size": 20}},
     "p3gm": {
         "pca": {"label_weight": 2.0}, "network": {"latent": 4, "components": 3},
-        "finetune": {"batch_size": 32, "epochs": 1},
+        "finetune": {"batch_size": 32, "epochs": 1}, "warmup": {"iterations": 20},
     },
     "pigan": {"gan": {"epochs": 2, "batch_size": 32}, "penalty": {"delay_epochs": 1}, "experiment": {"lambdas": ()},
         "monte_carlo": {"components": 5}},

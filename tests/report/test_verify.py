@@ -1190,6 +1190,8 @@ def test_no_certificate_gives_a_traceback(sound: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(verify_meaning, "attack_limits", limited)
     monkeypatch.setattr(verify_meaning, "figures", lambda costs, *_: limited(costs) and meant)
     monkeypatch.setattr(verify_contents, "images_in", lambda release: images)
+    sheet = verify_samples.samples(sound, images)
+    monkeypatch.setattr(verify_samples, "samples", lambda *_: sheet)
     for what, other in damaged(signed):
         # As it would be parsed, but for what is no number, which a parser refuses.
         monkeypatch.setattr(verifying, "parsed", lambda text, other=other: other)

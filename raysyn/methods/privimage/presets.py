@@ -174,6 +174,16 @@ _QUICK_GAN = GANModelConfig(
     ema=0.9,
     beta1=0.0,
 )
+_RISING = replace(
+    _CPU_PHOTOS.finetune, learning_rate=1e-2, learning_rate_warmup=0.15, learning_rate_decay=0.85
+)  # fmt: skip
+# MNIST with KMNIST at epsilon 1, one seed: 80.9 % in the mean of three classifiers at this rate, 70.2 with 2e-3.
+_GREY = replace(
+    _CPU_PHOTOS, data=DataConfig(name="mnist"), public=PublicConfig(name=("kmnist", "cifar100")),
+    semantic=SemanticConfig(k=1, noise_multiplier=50.0), query=replace(_CPU_PHOTOS.query, epochs=8, flip=False),
+    network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), patch=2, positions=True),
+    finetune=_RISING, tuned_on="MNIST",
+)  # fmt: skip
 _PHOTOS = replace(_CPU_PHOTOS, data=DataConfig(name="cifar10"), public=PublicConfig(name=("cifar100",)))
 _PHOTOS_GAN = GANModelConfig(
     network=BigGANConfig(channels=24, depth=1, latent=64, embedding=64),
@@ -204,21 +214,15 @@ PRESETS: dict[str, Config] = {
     # 5e-3. Guidance of 1: 31.7; with a rate of 2e-3 29.5, of 3 29.2. By another seed, with guidance, 28.0 with the rate
     # of 1e-2 from the first step, when the loss doubles, and 31.4 where it rises and falls, 30.4 so with 5e-3.
     "cpu-cifar10": replace(
-        _PHOTOS, sampler=SamplerConfig(guidance=1.0),
-        finetune=replace(
-            _PHOTOS.finetune, learning_rate=1e-2, learning_rate_warmup=0.15, learning_rate_decay=0.85
-        ),
+        _PHOTOS, sampler=SamplerConfig(guidance=1.0), finetune=_RISING,
     ),
     "cpu-cifar10-gan": _gan(
         _PHOTOS, _PHOTOS_GAN,
         SGDConfig(batch_size=1_024, epochs=2, noise_multiplicity=1, learning_rate=5e-3, beta1=0.0),
     ),
-    "cpu-mnist": replace(
-        _CPU_PHOTOS, data=DataConfig(name="mnist"), public=PublicConfig(name=("kmnist", "cifar100")),
-        semantic=SemanticConfig(k=1, noise_multiplier=50.0),
-        query=replace(_CPU_PHOTOS.query, epochs=8, flip=False),
-        network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), patch=2, positions=True),
-        tuned_on="MNIST",
+    "cpu-mnist": _GREY,
+    "cpu-fashion_mnist": replace(
+        _GREY, data=DataConfig(name="fashion_mnist"), public=PublicConfig(name=("mnist",), limit=10_000),
     ),
     **{name.format(""): config for name, config in _PAPER.items()},
     **{name.format("-gan"): _paper_gan(config) for name, config in _PAPER.items()},
