@@ -174,15 +174,17 @@ _QUICK_GAN = GANModelConfig(
     ema=0.9,
     beta1=0.0,
 )
-_RISING = replace(
-    _CPU_PHOTOS.finetune, learning_rate=1e-2, learning_rate_warmup=0.15, learning_rate_decay=0.85
-)  # fmt: skip
-# MNIST with KMNIST at epsilon 1, one seed: 80.9 % in the mean of three classifiers at this rate, 70.2 with 2e-3.
+# MNIST with KMNIST at epsilon 1, mean of three classifiers, one seed: 83.5 % so; 88 steps of 2,048 with this rate 80.9,
+# with 2e-3 70.2.
 _GREY = replace(
     _CPU_PHOTOS, data=DataConfig(name="mnist"), public=PublicConfig(name=("kmnist", "cifar100")),
     semantic=SemanticConfig(k=1, noise_multiplier=50.0), query=replace(_CPU_PHOTOS.query, epochs=8, flip=False),
     network=UNetConfig(width=16, multipliers=(1, 2), blocks=1, attention=(), patch=2, positions=True),
-    finetune=_RISING, tuned_on="MNIST",
+    finetune=replace(
+        _CPU_PHOTOS.finetune, batch_size=1_024, epochs=3.41, learning_rate=1e-2, learning_rate_warmup=0.1,
+        learning_rate_decay=0.5,
+    ),
+    tuned_on="MNIST",
 )  # fmt: skip
 _PHOTOS = replace(_CPU_PHOTOS, data=DataConfig(name="cifar10"), public=PublicConfig(name=("cifar100",)))
 _PHOTOS_GAN = GANModelConfig(
@@ -214,7 +216,10 @@ PRESETS: dict[str, Config] = {
     # 5e-3. Guidance of 1: 31.7; with a rate of 2e-3 29.5, of 3 29.2. By another seed, with guidance, 28.0 with the rate
     # of 1e-2 from the first step, when the loss doubles, and 31.4 where it rises and falls, 30.4 so with 5e-3.
     "cpu-cifar10": replace(
-        _PHOTOS, sampler=SamplerConfig(guidance=1.0), finetune=_RISING,
+        _PHOTOS, sampler=SamplerConfig(guidance=1.0),
+        finetune=replace(
+            _PHOTOS.finetune, learning_rate=1e-2, learning_rate_warmup=0.15, learning_rate_decay=0.85
+        ),
     ),
     "cpu-cifar10-gan": _gan(
         _PHOTOS, _PHOTOS_GAN,
