@@ -8,8 +8,7 @@ treats both sides alike, so that scores are exchangeable where membership is.
 
 Training and test images may differ by more than membership (other writers, another hospital), and what lies nearer then
 says nothing of what was learned. So, where enough training images are left that are not asked about, as many of these
-as were released are put in their place: they hold nothing of who is asked about, so that what they tell apart is that
-difference alone.
+as were released are put in their place: they are of others, so that what they tell apart is that difference alone.
 
 A person's score is the mean over their images, which does not grow with how many they are, as their largest would.
 """
@@ -205,7 +204,6 @@ def _told_of_control(here: Interval, stand_in: dict[str, Any]) -> str:
     if differs(stand_in):
         apart = "differ by more than membership (other writers, another hospital), and what is found may be that"
     return (
-        f" The area under the curve is {shown[0]}. With {stand_in['images']:,} other training images in the place of "
-        f"the released ones, which hold nothing of who is asked about, it is {shown[1]}: by this interval training and "
-        f"test images {apart}."
+        f" The area under the curve is {shown[0]}. With {stand_in['images']:,} training images that are not asked about "
+        f"in the place of the released ones it is {shown[1]}: by this interval training and test images {apart}."
     )
