@@ -204,7 +204,7 @@ def _told_of_control(here: Interval, stand_in: dict[str, Any]) -> str:
     if differs(stand_in):
         apart = "differ by more than membership (other writers, another hospital), and what is found may be that"
     return (
-        f" The area under the curve is {shown[0]}; 0.5 is guessing. With {stand_in['images']:,} training images that are "
-        f"not asked about in the place of the released ones it is {shown[1]}: by this interval training and test images "
-        f"{apart}."
+        f" The area under the curve is {shown[0]}; 0.5 is guessing. With {stand_in['images']:,} training images that "
+        f"are not asked about in the place of the released ones it is {shown[1]}: by this interval training and test "
+        f"images {apart}."
     )
