@@ -34,8 +34,9 @@ from raysyn.train.near import Look, flat, nearest
 NAME = "Nearest released image"
 LEARN_FROM, EPOCHS, FEWEST = 2_000, 5, 20
 """Released images that the CNN learns from at most, how often it sees each, and the fewest that it is trained on."""
-LEFT = 20
-"""Training images of each class, not asked about, that a control needs."""
+LEFT, MOST = 20, 0.9
+"""Training images of a class, not asked about, that a control needs, and the share of all that are asked about that has
+to be of such classes."""
 CLOSEST = 8
 """Pairs of a released image and its nearest private one that are told, the closest of all."""
 LEAST = 1e-6
@@ -81,7 +82,8 @@ def attack(
 def control(pool: Pool, members: Images, released: Images, seed: int) -> dict[str, Any] | None:
     """What the attack reads of training images in the place of the released ones, as many of each class where there
     are, of nobody who is asked about and no copies of what is: {"images": how many, "auc": {value, low, high}}, one
-    half where both sides are of one source. None where a class has fewer than LEFT of them."""
+    half where both sides are of one source. Classes with fewer than LEFT of them are without, as a release may be; None
+    where these are more than a few."""
     rows_N = pool.rows_N[pool.members_N]
     if len(members) - len(rows_N) < LEFT:
         return None
@@ -90,10 +92,11 @@ def control(pool: Pool, members: Images, released: Images, seed: int) -> dict[st
         asked_N |= np.isin(members.persons_N, members.persons_N[rows_N])
     order = np.random.default_rng([seed, 2]).permutation(np.flatnonzero(~asked_N))
     labels_N, wanted_K = members.labels_N[order], np.bincount(released.labels_N, minlength=members.classes)
-    parts = [order[labels_N == label][: wanted_K[label]] for label in np.unique(pool.images.labels_N)]
-    if min(map(len, parts)) < LEFT:
+    parts = [order[labels_N == label][: wanted_K[label]] for label in range(members.classes)]
+    there = [label for label, part in enumerate(parts) if len(part) >= LEFT]
+    if np.isin(pool.images.labels_N, there).mean() < MOST:
         return None
-    rows = np.sort(np.concatenate(parts))
+    rows = np.sort(np.concatenate([parts[label] for label in there]))
     stand_in = members.select(rows)
     return {"images": len(rows), "auc": auc(*_scores(pool, stand_in, _looks(stand_in, seed))).as_dict()}
 

@@ -126,7 +126,7 @@ def of_writers(count: int, seed: int, writers: range) -> Images:
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_sides_of_other_writers_are_told_by_images_that_hold_nothing_of_anybody(by_pixels: None, same: bool) -> None:
+def test_sides_of_other_writers_are_told_by_images_of_nobody_who_is_asked_about(by_pixels: None, same: bool) -> None:
     """Of 20 seeds at most 5 controls of one source leave out one half: more come by chance once in 3,000 times."""
     wrong = 0
     for seed in range(20):
@@ -172,3 +172,16 @@ def test_without_enough_other_training_images_there_is_no_control(by_pixels: Non
     told = attack(blobs(100, 2), blobs(members, 0), blobs(300, 1), 300, 0)
     assert told["control"] is None and "in the place of" not in told["found"]["note"]
     assert not attacked.differs(told["control"])
+
+
+def test_a_class_with_hardly_an_image_left_is_without_a_control(
+    by_pixels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless more than a few of who is asked about are of such classes."""
+    members, others = blobs(1_200, 0), blobs(800, 1)
+    few = [np.flatnonzero((side.labels_N == 0) | (np.arange(len(side)) < 30)) for side in (members, others)]
+    members, others = members.select(few[0]), others.select(few[1])
+    told = attack(blobs(400, 2), members, others, 200, 0)
+    assert told["control"]["images"] == 200, "of 400 released ones, half of them of the rare class"
+    monkeypatch.setattr(attacked, "MOST", 1.0)
+    assert attack(blobs(400, 2), members, others, 200, 0)["control"] is None
