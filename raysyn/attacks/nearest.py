@@ -7,8 +7,9 @@ held against that to the nearest other image of both sides together (of another 
 treats both sides alike, so that scores are exchangeable where membership is.
 
 Training and test images may differ by more than membership (other writers, another hospital), and what lies nearer then
-says nothing of what was learned. So, where enough training images are left that are not asked about, as many of these
-as were released are put in their place: they are of others, so that what they tell apart is that difference alone.
+says nothing of what was learned. So, where enough training images are left that are not asked about, up to as many as
+were released are put in their place: they are of others, so that what they tell apart is that difference alone. Where
+they show none there may be one yet: released images that are unlike real ones may tell another.
 
 A person's score is the mean over their images, which does not grow with how many they are, as their largest would.
 """
@@ -92,11 +93,11 @@ def control(pool: Pool, members: Images, released: Images, seed: int) -> dict[st
         asked_N |= np.isin(members.persons_N, members.persons_N[rows_N])
     order = np.random.default_rng([seed, 2]).permutation(np.flatnonzero(~asked_N))
     labels_N, wanted_K = members.labels_N[order], np.bincount(released.labels_N, minlength=members.classes)
-    parts = [order[labels_N == label][: wanted_K[label]] for label in range(members.classes)]
-    there = [label for label, part in enumerate(parts) if len(part) >= LEFT]
+    there_K = (np.bincount(labels_N, minlength=members.classes) >= LEFT) & (wanted_K > 0)
+    there = np.intersect1d(np.flatnonzero(there_K), pool.images.labels_N)
     if np.isin(pool.images.labels_N, there).mean() < MOST:
         return None
-    rows = np.sort(np.concatenate([parts[label] for label in there]))
+    rows = np.sort(np.concatenate([order[labels_N == label][: wanted_K[label]] for label in there]))
     stand_in = members.select(rows)
     return {"images": len(rows), "auc": auc(*_scores(pool, stand_in, _looks(stand_in, seed))).as_dict()}
 
@@ -203,11 +204,16 @@ def _told(closer: dict[str, dict[str, float]]) -> str:
 def _told_of_control(here: Interval, stand_in: dict[str, Any]) -> str:
     """A sentence, after others."""
     shown = [f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for one in (here.as_dict(), stand_in["auc"])]
-    apart = "do not differ, as far as this attack sees, by more than membership"
+    apart = "by this interval no difference of training and test images shows, which is no proof that there is none"
     if differs(stand_in):
-        apart = "differ by more than membership (other writers, another hospital), and what is found may be that"
+        by = (
+            "by this interval training and test images differ by more than membership (other writers, another hospital)"
+        )
+        more = stand_in["auc"]["low"] > 0.5
+        apart = (
+            f"{by}, {'and what is found may be that' if more else 'so that this attack may underrate what it finds'}"
+        )
     return (
         f" The area under the curve is {shown[0]}; 0.5 is guessing. With {stand_in['images']:,} training images that "
-        f"are not asked about in the place of the released ones it is {shown[1]}: by this interval training and test "
-        f"images {apart}."
+        f"are not asked about in the place of the released ones it is {shown[1]}: {apart}."
     )

@@ -48,7 +48,7 @@ def attack_by_distances(
         shown = f"advantage {100 * ahead['value']:.1f} points ({within}){guessing(ahead)}"
         shown += f", ε at least {rounded_down(epsilon)}"
     if nearest.differs(told.get("control")):
-        shown += "; training and test images differ by more than membership"
+        shown += "; training and test images seem to differ by more than membership (see the report)"
     setting.console.stage(STAGE, f"an attack that sees the released images: {shown}")
     # Not there in a run that was attacked by an earlier version.
     measured = {name: told[name] for name in ("closer", "released", "control") if told.get(name) is not None}

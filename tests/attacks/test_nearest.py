@@ -185,3 +185,20 @@ def test_a_class_with_hardly_an_image_left_is_without_a_control(
     assert told["control"]["images"] == 200, "of 400 released ones, half of them of the rare class"
     monkeypatch.setattr(attacked, "MOST", 1.0)
     assert attack(blobs(400, 2), members, others, 200, 0)["control"] is None
+
+
+def test_what_is_hidden_by_a_difference_is_told_as_that(by_pixels: None) -> None:
+    """As of bursts of near copies that nobody named, which the attack takes for being usual."""
+    auc = {"value": 0.26, "low": 0.2, "high": 0.3}
+    here = attacked.Interval(0.68, 0.6, 0.7)
+    said = attacked._told_of_control(here, {"images": 5, "auc": auc})
+    assert "underrate" in said and "may be that" not in said
+    said = attacked._told_of_control(here, {"images": 5, "auc": {"value": 0.7, "low": 0.6, "high": 0.8}})
+    assert "may be that" in said and "underrate" not in said
+    said = attacked._told_of_control(here, {"images": 5, "auc": {"value": 0.5, "low": 0.4, "high": 0.6}})
+    assert "no proof" in said and "differ by" not in said
+
+
+def test_a_release_of_few_images_has_a_control_of_as_few(by_pixels: None) -> None:
+    told = attack(blobs(38, 2), blobs(900, 0), blobs(300, 1), 200, 0)
+    assert told["control"]["images"] == 38

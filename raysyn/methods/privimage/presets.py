@@ -174,8 +174,8 @@ _QUICK_GAN = GANModelConfig(
     ema=0.9,
     beta1=0.0,
 )
-# MNIST with KMNIST at epsilon 1, mean of three classifiers, one seed: 83.5 and 84.4 % so; 88 steps of 2,048 with this
-# rate 80.9, with 2e-3 70.2.
+# MNIST with KMNIST at epsilon 1, mean of three classifiers, one seed: 83.5 and 84.4 % so by two runs; 88 steps of 2,048
+# with this rate 80.9, with 2e-3 70.2.
 _GREY = replace(
     _CPU_PHOTOS, data=DataConfig(name="mnist"), public=PublicConfig(name=("kmnist", "cifar100")),
     semantic=SemanticConfig(k=1, noise_multiplier=50.0), query=replace(_CPU_PHOTOS.query, epochs=8, flip=False),
