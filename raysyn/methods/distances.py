@@ -34,7 +34,7 @@ def attack_by_distances(
         return {}
     dataset, seed = setting.dataset, setting.config.seed
     delta = setting.plan.delta if isinstance(setting, PrivateSetting) else None
-    name = f"{STAGE}-{digest([most, delta, nearest.CLOSEST])}"
+    name = f"{STAGE}-{digest([most, delta, nearest.CLOSEST, nearest.LEFT])}"
     members = present(dataset.train) if members is None else members
     shared = (synthetic, members, dataset.test, most, seed, delta)
     (told,) = setting.folder.stage(name, lambda: setting.compute.map(measure, [None], name=name, shared=shared))
@@ -47,11 +47,10 @@ def attack_by_distances(
         within = f"95 %: {100 * ahead['low']:.1f} to {100 * ahead['high']:.1f}"
         shown = f"advantage {100 * ahead['value']:.1f} points ({within}){guessing(ahead)}"
         shown += f", ε at least {rounded_down(epsilon)}"
-    if nearest.differs(told.get("control")):
+    if nearest.differs(told["control"]):
         shown += "; training and test images seem to differ by more than membership (see the report)"
     setting.console.stage(STAGE, f"an attack that sees the released images: {shown}")
-    # Not there in a run that was attacked by an earlier version.
-    measured = {name: told[name] for name in ("closer", "released", "control") if told.get(name) is not None}
+    measured = {name: told[name] for name in ("closer", "released", "control") if told[name] is not None}
     if told["closest"]["released"]:
         measured["closest"] = draw_closest(setting, synthetic, members, told["closest"])
     return {"found": [record], STAGE: measured}

@@ -145,10 +145,11 @@ def attacking(most: int, like: Images, *, synthetic: int, test: int) -> list[Sta
     closest pairs, among all training images."""
     if not most:
         return []
-    few, pool = made_up(like, 100), min(most, len(like)) + min(most, test)
+    few, asked = made_up(like, 100), round(most * len(like) / like.units)
+    pool, left = min(asked, len(like)) + min(asked, test), len(like) - asked
     learnt = min(synthetic, nearest.LEARN_FROM)
     of_cnn = (EvalConfig(), like.shape, like.classes, learnt, nearest.EPOCHS, 2 * (synthetic + pool))
-    rounds = 2 if len(like) - most >= nearest.LEFT * like.classes else 1
+    rounds = 2 if left >= nearest.LEFT * like.classes else 1
     with one_thread():
         pair_s = seconds(lambda: near.nearest(few, few, near.flat)) / len(few) ** 2
     pairs = (2 * rounds * pool * (2 * synthetic + pool) + min(most, synthetic) * len(like)) / like.classes

@@ -47,6 +47,23 @@ def test_the_cnn_learns_from_released_images_and_adds_its_features() -> None:
     assert told == attack(members.select(np.arange(60)), members, others, 60, 0)
 
 
+def test_a_control_has_a_cnn_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that learned from the released images would know them from the images in their place."""
+    learned = list[Images]()
+    looks = attacked._looks
+    monkeypatch.setattr(attacked, "_looks", lambda images, seed: learned.append(images) or looks(images, seed))
+    released = blobs(60, 2, side=8)
+    told = attack(released, blobs(200, 0, side=8), blobs(80, 1, side=8), 60, 0)
+    assert learned[0] is released and len(learned[1]) == told["control"]["images"] == 60
+    assert told["control"]["auc"]["low"] < 0.5 < told["control"]["auc"]["high"]
+
+
+def test_a_class_that_was_not_released_is_in_no_control(by_pixels: None) -> None:
+    released = blobs(200, 2).select(np.arange(0, 200, 2))
+    told = attack(released, blobs(900, 0), blobs(300, 1), 100, 0)
+    assert told["control"]["images"] == 100 and told["found"]["members"] == 100
+
+
 @pytest.mark.parametrize("what", ["no common class", "the same images", "one image"])
 def test_where_too_few_can_be_compared_the_reason_is_told(by_pixels: None, what: str) -> None:
     members, others = blobs(40, 0), blobs(40, 1)

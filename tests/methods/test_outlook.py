@@ -365,3 +365,16 @@ def test_noise_is_measured_with_in_place_of_the_private_images() -> None:
     made = outlook.made_up(private, 40)
     assert made.shape == private.shape and made.class_names == ("a", "b") and set(made.labels_N) == {0, 1}
     assert made.images_NHWC.std() > 50
+
+
+@pytest.mark.parametrize(("most", "rounds"), [(100, 2), (295, 1)])
+def test_the_attack_by_distances_is_of_all_images_of_whom_it_asks_about(
+    most: int, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of persons with three images each; and once more for its control, where enough are left for one."""
+    monkeypatch.setattr(outlook, "seconds", lambda _: 1e4)
+    monkeypatch.setattr(outlook.pace, "classifier_seconds", lambda *_: 5.0)
+    private = Images(np.zeros((900, 8, 8, 1), np.uint8), np.arange(900) % 2, ("a", "b"), np.arange(900) // 3)
+    (stage,) = outlook.attacking(most, private, synthetic=50, test=600)
+    pool = 3 * most + min(3 * most, 600)
+    assert stage.seconds == 5 * rounds + (2 * rounds * pool * (2 * 50 + pool) + 50 * 900) / 2
