@@ -45,6 +45,7 @@ def words_of(flags: Mapping[str, Any], config: Any, machines: Any) -> list[str]:
         elif isinstance(value, (list, tuple)) and _adds(name, config, machines):
             words += [f"--{name}={one}" for one in value]
         elif isinstance(value, (list, tuple)):
+            _refuse_several(name, value, config, machines)
             words += [f"--{name}", *map(str, value)]
         else:
             words.append(f"--{name}={value}")
@@ -71,9 +72,22 @@ def _refuse_group(name: str, value: Any, config: Any, machines: Any) -> None:
         raise ValueError(in_a_mapping(name.replace("-", "_"), value, [field.name for field in fields(group)]))
 
 
+def _refuse_several(name: str, value: Any, config: Any, machines: Any) -> None:
+    """ValueError for a list where the flag takes one value: its second would be read as what no flag is."""
+    home, last = _home(name, config, machines)
+    if home is not None and not _of(home, last) & {list, tuple}:
+        raise ValueError(f"{name.replace('-', '_')} is a {type(value).__name__}: give one value")
+
+
+def _of(home: Any, last: str) -> set[Any]:
+    """What a field may be, without what its members are."""
+    hint = typing.get_type_hints(home)[last]
+    return {typing.get_origin(one) or one for one in (hint, *typing.get_args(hint))}
+
+
 def _may_be_none(name: str, config: Any, machines: Any) -> bool:
     home, last = _home(name, config, machines)
-    return home is not None and type(None) in typing.get_args(typing.get_type_hints(home)[last])
+    return home is not None and type(None) in _of(home, last)
 
 
 def _is_switch(name: str, config: Any, machines: Any) -> bool:

@@ -185,6 +185,8 @@ def test_every_value_of_every_preset_comes_through_unchanged() -> None:
         ({"data": {"path": Held()}}, "data.path is a Held: give a text, a path, a number, or a list of such"),
         ({"epsilon": [Held()]}, "budget.epsilon is a list that holds a Held: give"),
         ({"data": {"path": np.zeros((2, 2))}}, "data.path is a ndarray: give"),
+        ({"budget": {"epsilon": [1, 10]}}, "budget.epsilon is a list: give one value"),
+        ({"seed": (1,)}, "seed is a tuple: give one value"),
         ({"data": Held()}, "data is a Held: give a path"),
     ],
 )
