@@ -16,7 +16,7 @@ from raysyn.methods.common import PrivateSetting
 from raysyn.methods.floor import floor_images
 from raysyn.metrics.dissimilarity import SHARES, DissimilarityConfig, dissimilarity
 from raysyn.metrics.utility import EvalConfig, subset
-from raysyn.metrics.yardsticks import FIELDS, Judged
+from raysyn.metrics.yardsticks import FIELDS, SOFT_LABELS, Judged
 from raysyn.models import students
 from raysyn.models.students import NAMES, Name, student
 from raysyn.report.figures import Line, chart
@@ -73,7 +73,8 @@ def teach(
     said = ", ".join([f"{teacher} {100 * reached['teacher']:.1f} %", *words])
     setting.console.stage("students", f"accuracy on real test images: {said}")
     entries: dict[str, dict[str, Any]] = {
-        who: {"accuracy_real_data": None, "width": config.distillation.width} for who in config.students
+        who: {"accuracy_real_data": None, "width": config.distillation.width, "learned": SOFT_LABELS}
+        for who in config.students
     }
     for (who, lesson), one in found.items():
         entries[who][FIELDS[lesson]] = one["accuracy"]

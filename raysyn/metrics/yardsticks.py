@@ -21,6 +21,8 @@ FIELDS = {"synthetic": "accuracy", "real": "accuracy_real_data", "floor": "accur
 Judged = Mapping[str, Any]
 """{classifiers: {name: its accuracies and what else is told of it}, said: {source: [what each classifier called each
 test image, int (N,)]}, images: {source: how many it was trained on}}."""
+SOFT_LABELS = "soft labels"
+"""What a classifier `learned`, where that is not labels."""
 NOBODY: Judged = {"classifiers": {}, "said": {}, "images": {}}
 """No classifier."""
 

@@ -40,7 +40,7 @@ from raysyn.methods.leaderboard.pipeline import Board, _reports, checked
 from raysyn.methods.leaderboard.pipeline import run as run_board
 from raysyn.methods.leaderboard.presets import PRESETS
 from raysyn.methods.leaderboard.room import check_room
-from raysyn.methods.leaderboard.rows import as_judged, by_chance, other_features, spread, table
+from raysyn.methods.leaderboard.rows import as_judged, by_chance, by_soft_labels, other_features, spread, table
 from raysyn.methods.leaderboard.running import heard, run_job
 from raysyn.methods.leaderboard.same import known_as
 from raysyn.methods.varied import alternatives, short_name, words_of
@@ -419,6 +419,20 @@ def test_distances_by_features_of_differently_taught_networks_are_told_apart() -
         "compare within each of dp_merf (--eval.feature-epochs 10); means (--eval.feature-epochs 1); p3gm "
         "(--eval.feature-epochs 10, --eval.images 9)."
     )
+
+
+def test_what_students_learn_from_soft_labels_stands_beside_what_the_shared_classifiers_do() -> None:
+    def made(method: str, seed: int, epsilon: float = 1.0, **reached: float) -> tuple[Run, dict[str, Any]]:
+        entries = {who: {"accuracy": share, "learned": "soft labels"} for who, share in reached.items()}
+        return Run(method, "quick", epsilon, seed), {"metrics": {"utility": entries | {"logreg": {"accuracy": 0.99}}}}
+
+    def told(*runs: tuple[Run, dict[str, Any]]) -> list[str]:
+        return by_soft_labels([one for one, _ in runs], [report for _, report in runs])
+
+    assert told(made("dp_merf", 0)) == []
+    few, more = made("dp_imgsyn", 0, resnet18=0.5, vgg11=0.6), made("dp_imgsyn", 1, resnet18=0.7)
+    (said,) = told(made("dp_merf", 0), few, more, made("dp_imgsyn", 0, epsilon=10.0, resnet18=0.8))
+    assert "over its seeds: dp_imgsyn at ε 1 65.0 %, dp_imgsyn at ε 10 80.0 %. The" in said
 
 
 def test_a_dry_run_names_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

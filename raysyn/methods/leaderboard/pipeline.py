@@ -21,7 +21,7 @@ from raysyn.methods.leaderboard.judging import verdicts
 from raysyn.methods.leaderboard.outlook import show_outlook
 from raysyn.methods.leaderboard.page import console_rows, csv_text, page, runs_text
 from raysyn.methods.leaderboard.room import Room, check_room, enter_choices
-from raysyn.methods.leaderboard.rows import as_judged, by_chance, other_features, table
+from raysyn.methods.leaderboard.rows import as_judged, by_chance, by_soft_labels, other_features, table
 from raysyn.methods.leaderboard.running import heard, run_job
 from raysyn.methods.leaderboard.same import Read, known_as, refuse_same
 from raysyn.methods.leaderboard.together import beside, finished, in_row, together
@@ -229,6 +229,7 @@ def run(board: Board) -> list[dict[str, Any]]:
     totals = together(list(finished(folder.storage, names).values()))
     rows = [row | in_row(totals.get((row["data"], row["unit"] or ""))) for row in table(units, found, judged, columns)]
     told = [*(total.told() for total in totals.values()), *other_features(units, found), *by_chance(rows)]
+    told += by_soft_labels(units, found) if judged else []
     absent = [one for one in board.units if one not in units]
     gone = ", ".join(one.name for one in absent)
     lost = [f"Not in the table: {gone}. Why: {why(failed, board.units)}"] if failed else []

@@ -10,6 +10,7 @@ from typing import Any
 from raysyn.methods.leaderboard.config import Run
 from raysyn.methods.leaderboard.judging import Verdict
 from raysyn.methods.varied import spelled
+from raysyn.metrics.yardsticks import SOFT_LABELS
 from raysyn.privacy.cost import unit_of
 from raysyn.report.columns import FID, STAND_IN, distances
 from raysyn.report.refuted import by_canaries
@@ -116,6 +117,25 @@ def other_features(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -
         return []
     each = "; ".join(f"{', '.join(dict.fromkeys(methods))} ({taught})" for taught, methods in alike.items())
     return [f"Fréchet distances are by features of differently taught networks: compare within each of {each}."]
+
+
+def by_soft_labels(units: Sequence[Run], reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence where runs released soft labels, of which the classifiers that all runs share see the likeliest."""
+    reached: dict[str, list[float]] = {}
+    for unit, report in zip(units, reports, strict=True):
+        learned = [one for one in report["metrics"]["utility"].values() if one.get("learned") == SOFT_LABELS]
+        if learned:
+            preset = [unit.preset] if len({one.preset for one in units}) > 1 else []
+            paid = [] if unit.epsilon is None else [f"at ε {unit.epsilon:g}"]
+            called = " ".join([unit.method, *preset, *map(spelled, unit.varied), *paid])
+            reached.setdefault(called, []).append(max(one["accuracy"] for one in learned))
+    if not reached:
+        return []
+    each = ", ".join(f"{name} {100 * mean(values):.1f} %" for name, values in reached.items())
+    return [
+        f"By soft labels, released too, the best student of a run reaches, on average over its seeds: {each}. The "
+        "classifiers that all runs share learn from the likeliest labels alone."
+    ]
 
 
 def by_chance(rows: Sequence[Row]) -> list[str]:
