@@ -106,11 +106,7 @@ def _low_rate(rate: float, told: dict[str, Any], places_MU: Values, inside_MU: M
     """`verdict.low_rate` of the mean over targets, by thresholds that the other pairs tell, with an interval over
     pairs; not measurable where one target has too few others."""
     targets = range(len(places_MU))
-    top = places_MU[~inside_MU].max()
-    caught_M = np.array([(places_MU[run][inside_MU[run]] > top).mean() for run in targets])
-    bound = told["bound"]
-    surely = {"value": bound["value"], **_widened(bound, _reach(caught_M))}
-    found = {**told, "bound": as_bound(surely, bound["false_positive_rate"])}
+    found = {**told, "bound": _at_none(places_MU, inside_MU)}
     if not told["measurable"] or (~inside_MU).sum(1).min() * rate < 1:
         nothing = dict.fromkeys(("value", "low", "high"))
         return {**found, **nothing, "measurable": False, "ppv": precisions(nothing, rate)}
@@ -124,6 +120,21 @@ def _low_rate(rate: float, told: dict[str, Any], places_MU: Values, inside_MU: M
     within = {"value": value, "low": min(told["low"], value), "high": max(told["high"], value)}
     widened = {"value": value, **_widened(within, _reach(caught_M - alarms_M))}
     return {**found, **widened, "ppv": precisions(widened, rate)}
+
+
+def _at_none(places_MU: Values, inside_MU: Mask) -> dict[str, Any]:
+    """`verdict.low_rate`'s bound: members caught above every non-member of their own target, in the mean; places are of
+    one target, so that above those of another is nothing. With its interval over pairs, never narrower than that of one
+    target: where none has caught any, all of them may have had the same luck."""
+    caught_M = np.array([
+        (inside > outside.max()).mean()
+        for inside, outside in (_sides(*one) for one in zip(places_MU, inside_MU, strict=True))
+    ])  # fmt: skip
+    members, others = (int(side.sum(1).min()) for side in (inside_MU, ~inside_MU))
+    value = float(caught_M.mean())
+    one = clopper_pearson(round(value * members), members)
+    surely = {"value": value, **_widened({"value": value, "low": one.low, "high": one.high}, _reach(caught_M))}
+    return as_bound(surely, clopper_pearson(0, others).high)
 
 
 def _widened(figure: Mapping[str, float], reach: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch
 from raysyn.attacks import over_targets, released, shadow_runs
 from raysyn.attacks.found import RELEASED
 from raysyn.attacks.released import SIGNALS, centred, signals, space_of
-from raysyn.attacks.verdict import PRIORS, ppv
+from raysyn.attacks.verdict import PRIORS, clopper_pearson, ppv
 from raysyn.attacks.whose import Whose
 from raysyn.data.images import Images
 
@@ -131,6 +131,26 @@ def test_a_low_rate_wants_enough_others_of_one_target_and_others_choose_its_thre
     odd = np.where(inside_MU, np.arange(units) / units, 0.5)
     odd[0] = np.where(inside_MU[0], 0.9, np.arange(units) / (2 * units))
     assert over_targets.record("x", RELEASED, odd, inside_MU)["tpr"]["0.01"]["measurable"] is measurable
+
+
+def test_without_a_false_alarm_is_said_of_each_target_by_itself() -> None:
+    """A non-member on top of one target hides nobody of another; and where none is caught, no more is ruled out than by
+    the images of one target, which have its luck together."""
+    inside_MU = shadow_runs.design(RUNS, images(200), 0)
+    scores = np.random.default_rng(1).normal(size=inside_MU.shape)
+    scores[(np.arange(200) % 10 == 0) & inside_MU] = 9.0
+    marked = (np.arange(200) % 10 == 0) & inside_MU
+    least = (marked.sum(1) / inside_MU.sum(1)).mean()
+    bound = over_targets.record("x", RELEASED, scores, inside_MU)["tpr"]["0.001"]["bound"]
+    assert least <= bound["value"] < least + 0.02 and bound["low"] <= least <= bound["high"]
+    assert bound["false_positive_rate"] == clopper_pearson(0, int((~inside_MU).sum(1).min())).high
+    scores[0, np.flatnonzero(~inside_MU[0])[0]] = 10.0
+    fewer = over_targets.record("x", RELEASED, scores, inside_MU)["tpr"]["0.001"]["bound"]["value"]
+    assert bound["value"] * (1 - 1.3 / RUNS) < fewer < bound["value"]
+    scores[~inside_MU] += 20.0
+    none = over_targets.record("x", RELEASED, scores, inside_MU)["tpr"]["0.001"]["bound"]
+    assert (none["value"], none["low"]) == (0.0, 0.0)
+    assert none["high"] == clopper_pearson(0, int(inside_MU.sum(1).min())).high
 
 
 def test_a_small_noise_shows_and_a_large_one_does_not() -> None:
