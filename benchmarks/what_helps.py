@@ -36,8 +36,8 @@ Found = dict[tuple[str, int, int, float], tuple[float, float]]
 
 def release(private: Images, epsilon: float, count: int) -> Images:
     """As `noisy_means` does it."""
-    config, plan = MomentsConfig(), moments.plan(MomentsConfig(), Budget(epsilon=epsilon), len(private))
-    n, shape, secret = len(private), private.shape, secrets.token_bytes(32)
+    config, n, shape, secret = MomentsConfig(), len(private), private.shape, secrets.token_bytes(32)
+    plan = moments.planned(config, Budget(epsilon=epsilon), private)
     asked = moments.class_sums(private, config, plan.stages[MEANS], Stream(secret, MEANS))
     means, spread = read_means(asked.value, config, plan, n, shape), None
     if SPREAD in plan.stages:

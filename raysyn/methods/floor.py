@@ -5,7 +5,6 @@ It stays inside, like all that judges: it is part of no release, and sealing era
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal, cast
 
 import numpy as np
@@ -15,7 +14,6 @@ from raysyn.data.images import Images
 from raysyn.methods.asking import ask
 from raysyn.methods.common import PrivateSetting, Setting
 from raysyn.methods.moments import draw_chunk
-from raysyn.privacy import units
 from raysyn.privacy.cost import FEWEST, Budget, Overspent
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import moments
@@ -30,7 +28,7 @@ def floor_images(setting: Setting, count: int) -> Images | None:
 
     def made() -> dict[str, torch.Tensor]:
         try:
-            plan = units.planned(private, partial(moments.plan, MomentsConfig(), budget(setting)))
+            plan = moments.planned(MomentsConfig(), budget(setting), private)
         except Overspent:
             return {}
         return {"images": make(setting, plan, count)}

@@ -249,12 +249,16 @@ def _made(signed: Mapping[str, Any]) -> str:
 
 
 def _reading(told: Described) -> str:
+    folder = "folder" in told.layouts
+    needed = {"json": folder and told.empty, "pathlib": folder and told.empty, "torchvision": folder,
+              "webdataset": "webdataset" in told.layouts}  # fmt: skip
+    names = sorted(["datasets", "pandas", *(name for name, used in needed.items() if used)])
     lines = [
-        f"import datasets, {'json, pandas, pathlib, torchvision' if 'folder' in told.layouts else 'pandas'}",
+        f"import {', '.join(names)}",
         'datasets.load_dataset("FOLDER", split="train")  # decoded images, named classes',
         f'pandas.read_parquet("FOLDER/{IMAGES}")  # image: the bytes of a PNG file',
     ]
-    if "folder" in told.layouts:
+    if folder:
         lines += ['found = torchvision.datasets.ImageFolder("FOLDER/folder/train")', *(BY_NAME if told.empty else ())]
     if "webdataset" in told.layouts:
         lines.append('webdataset.WebDataset("FOLDER/webdataset/train-000000.tar").decode("pil").to_tuple("png", "cls")')

@@ -7,6 +7,7 @@ now, and as they were, or for what a certificate says itself by what it said. No
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from raysyn.privacy.cost import ADD_REMOVE_PERSON, delta_beside
 from raysyn.report.card import CARD
@@ -32,10 +33,14 @@ ONE = (
 )
 
 
-def _plain(text: str) -> str:
-    for now, before in PLAIN:
+def _before(text: str, pairs: Iterable[tuple[str, str]]) -> str:
+    for now, before in pairs:
         text = text.replace(now, before)
     return text
+
+
+def _plain(text: str) -> str:
+    return _before(text, PLAIN)
 
 
 WITHOUT_PROMISE = (
@@ -62,6 +67,12 @@ WORDS = {
         ("json`: the same under the headings", "json`: the promise under the headings of NIST SP 800-226 and"),
     ),
 }  # fmt: skip
+IMPORTS = (
+    ("import datasets, pandas, torchvision", "import datasets, json, pandas, pathlib, torchvision"),
+    ("torchvision, webdataset\n", "torchvision\n"),
+    ("pandas, webdataset\n", "pandas\n"),
+)
+"""Of a card that tells how other layouts are read."""
 OF_OTHER_CODE = re.compile(rf"; others {BY_ITS_CODE} \([^()]*\)")
 OF_ITS_CODE = re.compile(rf"{BY_ITS_CODE[0].upper()}{BY_ITS_CODE[1:]}({SAMPLED})? \([^()]*\)")
 """What is said of mechanisms that are not raysyn's."""
@@ -71,6 +82,8 @@ OF_ONE_CLASS = re.compile(r'("data_domain": "images of \d+ x \d+ x \d+)"')
 
 def later(name: str, text: str) -> str:
     """The `text` of a file as it was last."""
+    if name == CARD:
+        return _before(text, IMPORTS)
     if name not in (PAGE, DISCLOSURE):
         return text
     adapted = ADAPTED.replace("'", "&#39;") if name == PAGE else ADAPTED
@@ -81,9 +94,7 @@ def later(name: str, text: str) -> str:
 
 def earlier(name: str, text: str) -> str:
     """The `text` of a file as it was before that."""
-    text = later(name, text)
-    for now, before in WORDS.get(name, ()):
-        text = text.replace(now, before)
+    text = _before(later(name, text), WORDS.get(name, ()))
     text = THOUSANDS.sub(r"\1\2 classes", text)
     return OF_ONE_CLASS.sub(r'\1 with a class each"', text) if name == DISCLOSURE else text
 

@@ -116,17 +116,17 @@ def test_counts_are_a_part_of_the_budget_and_no_more_than_it_is_spent() -> None:
 
 def test_noisy_moments_share_what_the_counts_leave() -> None:
     plain = Budget(epsilon=1.0, accountant="rdp")
-    rest = moments.plan(MomentsConfig(), plain, 3000)
+    rest = moments.plan(MomentsConfig(), plain, 3000, 10, (28, 28, 1))
     for std in (100.0, 5.0):
         with_counts = BudgetWithCounts(epsilon=1.0, accountant="rdp", counts_std=std)
-        planned = moments.plan(MomentsConfig(), with_counts, 3000)
+        planned = moments.plan(MomentsConfig(), with_counts, 3000, 10, (28, 28, 1))
         assert list(planned.stages) == [counts.COUNTS, *rest.stages] and 0.99 < planned.epsilon() <= 1.000001
-        # Halves of what is left, as without counts of the whole.
-        assert planned.noise("means") == pytest.approx(planned.noise("spread"), rel=1e-3)
+        # Shares of what is left, as without counts of the whole.
+        assert planned.noise("spread") == pytest.approx(3 * planned.noise("means"), rel=1e-3)
         assert bearable_noise(with_counts, 3000, 1) > bearable_noise(plain, 3000, 1)
     too_much = BudgetWithCounts(epsilon=1.0, accountant="rdp", counts_std=1.0)
     with pytest.raises(ValueError, match=r"or with more noise \(--classes\.noisy-counts\)"):
-        moments.plan(MomentsConfig(), too_much, 3000)
+        moments.plan(MomentsConfig(), too_much, 3000, 10, (28, 28, 1))
 
 
 def test_how_a_release_is_written_makes_no_other_run_to_compare() -> None:

@@ -21,6 +21,7 @@ from raysyn.privacy.queries.moments import (
     SPREAD,
     MomentsConfig,
     class_sums,
+    costs,
     kept,
     mean_norm,
     mean_sensitivity,
@@ -229,7 +230,7 @@ def test_trap_05_and_06_one_answer_per_secret() -> None:
 def test_a_plan_spends_at_most_the_budget_and_nearly_all_of_it(
     config: MomentsConfig, n: int, wanted: float, accountant: str
 ) -> None:
-    found = plan(config, Budget(epsilon=wanted, accountant=accountant), n)  # type: ignore[arg-type]
+    found = plan(config, Budget(epsilon=wanted, accountant=accountant), n, 10, (28, 28, 1))  # type: ignore[arg-type]
     assert list(found.stages) == ([MEANS, SPREAD] if config.spread_frequencies else [MEANS])
     assert found.epsilon() == epsilon(list(found.stages.values()), found.delta, accountant)
     assert 0.998 * wanted <= found.epsilon() <= wanted * (1 + 1e-6)
@@ -238,13 +239,31 @@ def test_a_plan_spends_at_most_the_budget_and_nearly_all_of_it(
     )
     if config.spread_frequencies:
         worth = {stage: found.noise(stage) ** -2 for stage in found.stages}
-        assert worth[SPREAD] / sum(worth.values()) == pytest.approx(config.spread_share, rel=0.05)
+        share = 0.5 if n == 60_000 else 0.1
+        assert worth[SPREAD] / sum(worth.values()) == pytest.approx(config.spread_share or share, rel=0.05)
 
 
 def test_few_images_need_a_delta_of_their_own() -> None:
     with pytest.raises(ValueError, match=r"the data has 12 images.*--budget\.delta"):
-        plan(MomentsConfig(), Budget(), 12)
-    assert plan(MomentsConfig(), Budget(delta=1e-3, accountant="rdp"), 12).delta == 1e-3
+        plan(MomentsConfig(), Budget(), 12, 2, (8, 8, 1))
+    assert plan(MomentsConfig(), Budget(delta=1e-3, accountant="rdp"), 12, 2, (8, 8, 1)).delta == 1e-3
+
+
+def test_the_spread_has_half_where_each_class_has_its_own_and_else_a_tenth() -> None:
+    shares = dict[tuple[int, int, float], float]()
+    for n, classes, wanted in ((60_000, 10, 1.0), (3_000, 10, 10.0), (3_000, 2, 3.0), (1_000, 10, 10.0), (300, 1, 0.5)):
+        for own in (None, True, False):
+            config = MomentsConfig(spread_per_class=own)
+            found = plan(config, Budget(epsilon=wanted, accountant="rdp"), n, classes, (28, 28, 1))
+            worth = {stage: found.noise(stage) ** -2 for stage in found.stages}
+            # What the user says of whose it is changes nothing of the share, which follows from what is public.
+            share = shares.setdefault((n, classes, wanted), round(worth[SPREAD] / sum(worth.values()), 2))
+            assert worth[SPREAD] / sum(worth.values()) == pytest.approx(share, rel=0.05)
+            if own is None and classes > 1:
+                assert per_class(config, found.stages[SPREAD], n, classes, (28, 28, 1)) == (share == 0.5)
+    assert list(shares.values()) == [0.5, 0.5, 0.5, 0.1, 0.1]
+    both = costs(MomentsConfig(), 2.0)
+    assert both[MEANS].noise_multiplier == both[SPREAD].noise_multiplier == pytest.approx(2 * math.sqrt(2))
 
 
 def test_whose_spread_is_asked_for_follows_from_what_is_public() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +19,6 @@ from raysyn.methods import catalogue
 from raysyn.methods.floor import drawn, usual
 from raysyn.methods.leaderboard.config import JudgesConfig, Run
 from raysyn.metrics.utility import SLOWEST_FIRST, judge, subset
-from raysyn.privacy import units
 from raysyn.privacy.cost import Budget, Overspent
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.moments import MomentsConfig
@@ -137,7 +135,7 @@ def _images(source: Source, dataset: Dataset, shared: Mapping[str, Any]) -> Imag
         return read_images(read_bytes(under(shared["runs"], source.run), RELEASED))
     assert source.budget is not None
     try:
-        plan = units.planned(train, partial(moments.plan, MomentsConfig(), source.budget))
+        plan = moments.planned(MomentsConfig(), source.budget, train)
     except Overspent:
         return None
     # As many as there are real ones. The key, which names budget and images, keeps its noise apart from other floors'.

@@ -7,7 +7,6 @@ drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,6 @@ from raysyn.methods.noisy_means.config import NAME, Config
 from raysyn.methods.noisy_means.outlook import check_memory, show_outlook
 from raysyn.methods.synthesis import Drawing, judging, synthesise
 from raysyn.models.class_gaussians import ClassGaussians
-from raysyn.privacy import units
 from raysyn.privacy.mechanisms import Mechanism
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.counts import COUNTS
@@ -38,8 +36,7 @@ from raysyn.screen.words import so_many
 def prepare(config: Config) -> Prepared:
     """All that can be wrong with the input, and the price of both questions."""
     dataset = look(NAME, config)
-    planned = units.planned(dataset.train, partial(moments.plan, config.moments, budget_of(config)))
-    return Prepared(dataset=dataset, plan=planned)
+    return Prepared(dataset=dataset, plan=moments.planned(config.moments, budget_of(config), dataset.train))
 
 
 def run(setting: PrivateSetting) -> Report:
@@ -78,7 +75,7 @@ def drawn_from(fitted: ClassGaussians, shape: Shape) -> Drawing:
 
 def drawing(config: Config, like: Images, n: int, answer: Callable[[str], Any]) -> Drawing:
     """The same from the answers that were paid for."""
-    plan = moments.plan(config.moments, budget_of(config), n)
+    plan = moments.plan(config.moments, budget_of(config), n, like.classes, like.shape)
     means = read_means(answer(MEANS).numpy(), config.moments, plan, n, like.shape)
     spread = answer(SPREAD).numpy() if SPREAD in plan.stages else None
     return drawn_from(gaussians(means, spread, config.moments, plan, n, like.shape), like.shape)
