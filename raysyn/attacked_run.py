@@ -93,6 +93,7 @@ def attacked(run: str, data: str | None, trust: str | None = None) -> Attacked:
     refuse_unnamed(run, config, trust)
     if data is not None:
         config = replace(config, data=replace(config.data, path=data))
+    _check_place(run, config.data.path)
     dataset = method.prepare(config).dataset
     if dataset.fingerprint() != about["data_fingerprint"]:
         place = config.data.path or config.data.name
@@ -112,13 +113,26 @@ def attacked(run: str, data: str | None, trust: str | None = None) -> Attacked:
     return Attacked(run, about, report, method, config, dataset, places_N, persons_N, left_out_U)
 
 
+def _check_place(run: str, path: str | None) -> None:
+    """ValueError where the images are gone from where they were."""
+    here = None if path is None else local_folder(path)
+    if here is not None and not here.exists():
+        raise ValueError(
+            f"data.path is {path}, which does not exist: say with --data.path where the images are now that {run} "
+            "learned from"
+        )
+
+
 def _left_out(run: str, about: Mapping[str, Any], config: Any, dataset: Dataset) -> NDArray[np.bool_] | None:
     if (tried := about["config"].get("audit")) is None:
         return None
     try:
         secret = read_bytes(run, "internal/secret")
     except FileNotFoundError as error:
-        raise ValueError(f"run is {run}, sealed: who of its canaries took part is erased with its secret") from error
+        raise ValueError(
+            f"run is {run}, sealed: who of its canaries took part is erased with its secret, so attack a run before it "
+            "is sealed, or one with --audit.canaries 0"
+        ) from error
     own = canaries.drawn(tried["canaries"], config, dataset, secret)
     assert own is not None
     if tried["kind"] == "natural":

@@ -214,6 +214,7 @@ def test_an_attack_goes_on_in_a_folder_that_told_how_the_run_was_judged(
         ("RUN --epsilon 3", "--epsilon is no flag"),
         ("NOWHERE", "holds no finished run"),
         ("--shadow-runs 8", "attack has no run"),
+        ("RUN --data.path NOWHERE", "say with --data.path where the images are now that"),
         ("", "attack has no run"),
     ],
 )

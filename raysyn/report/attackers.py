@@ -104,7 +104,7 @@ def _row(one: Mapping[str, Any], claimed: Mapping[str, Any] | None) -> tuple[str
         one["attack"],
         one["sees"],
         f"{counted[0]}\n/ {counted[1]}\n{one['unit']}s",
-        MISSING if not ahead or ahead["value"] is None else f"{_two_lines(ahead)}{guessing(ahead, chr(10))}",
+        MISSING if not ahead or ahead["value"] is None else f"{_two_lines(ahead)}{_narrow(guessing(ahead, chr(10)))}",
         *map(_caught, low),
         _shown(one["epsilon"]),
         _claim(one, claimed),
@@ -123,6 +123,11 @@ def guessing(ahead: Mapping[str, Any], between: str = ", ") -> str:
         few = ahead["high"] > TOLD
         return f"{between}{'too few to tell it from guessing' if few else 'no better than guessing'}"
     return f"{between}which may be guessing" if ahead["low"] <= 0 else ""
+
+
+def _narrow(text: str) -> str:
+    """In lines that leave the other columns room."""
+    return text.replace(" it from", "\nit from")
 
 
 def _shown(epsilon: Mapping[str, Any] | None) -> str:

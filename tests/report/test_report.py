@@ -414,7 +414,7 @@ def test_long_names_and_narrow_pages_break_no_report() -> None:
     assert " in 1 class." in page and "1 classes" not in page
     for chart in re.finditer(r'<svg |<img class="chart"', page):
         assert page[: chart.start()].endswith('<div class="scroll">'), "letters of a chart would shrink with it"
-    assert "td:first-child { max-width: 18rem; overflow-wrap: anywhere; }" in page
+    assert "td:first-child { min-width: 7rem; max-width: 18rem; overflow-wrap: anywhere; }" in page
     assert page.count("<div") == page.count("</div>")
 
 
