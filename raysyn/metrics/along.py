@@ -10,9 +10,9 @@ from raysyn.compute.worker import best_device
 from raysyn.data.images import Images
 from raysyn.metrics import inception
 from raysyn.metrics.distances import Moments, frechet_distance, moments
-from raysyn.metrics.fidelity import CHUNK, Inception
+from raysyn.metrics.fidelity import CHUNK, Inception, feature_cnn
 from raysyn.metrics.utility import EvalConfig, subset
-from raysyn.train.classifier import ClassifierConfig, features, fit, hold_out
+from raysyn.train.classifier import features
 
 Look = Callable[[Images], Moments]
 
@@ -39,9 +39,7 @@ def between(sets: Sequence[Images], real: Images, look: Look) -> list[float]:
 
 
 def _cnn(real: Images, config: EvalConfig, seed: int) -> Look:
-    training = ClassifierConfig(epochs=config.feature_epochs)
-    images, valid = hold_out(subset(real, config.images, seed), training.validation_share, seed)
-    model = fit(images, valid, "cnn", training, seed, best_device()).model
+    model = feature_cnn(real, config, seed)
     return lambda one: moments(features(model, one))
 
 

@@ -134,7 +134,8 @@ def fidelity_units(
     units = []
     if config.feature_epochs:
         images = min(real, config.images or real)
-        taught = classifier_seconds("cnn", config, shape, classes, images, config.feature_epochs, synthetic + real)
+        epochs = enough("cnn", ClassifierConfig(epochs=config.feature_epochs), images - _held_out(images)).epochs
+        taught = classifier_seconds("cnn", config, shape, classes, images, epochs, synthetic + real)
         units.append(taught + _distances(config, shape, classes, synthetic, real))
     if config.inception_weights is not None and (weights := inception_weights(config)[0]) is not None:
         network = inception.extractor(weights, best_device())

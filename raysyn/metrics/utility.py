@@ -58,7 +58,8 @@ class EvalConfig:
     resnet9_width: float = 1.0
     """Multiplies the channels of resnet9; 0.125 is affordable on a CPU. The report states it."""
     feature_epochs: int = 10
-    """Epochs of the CNN on real training images whose features stand in for Inception's; 0 skips these measures."""
+    """Epochs of the CNN on real training images whose features stand in for Inception's, more where these are few; 0
+    skips these measures."""
     neighbours: int = 3
     """Nearest neighbours that span the manifolds of precision and recall; fewer where half of the images are as few."""
     precision_recall_images: int = 10_000

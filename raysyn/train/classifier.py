@@ -108,10 +108,14 @@ def held_out(images: Images, share: float, seed: int) -> NDArray[np.bool_]:
     return held_N
 
 
-def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed: int, device: torch.device) -> Trained:
+def fit(
+    images: Images, valid: Images, name: str, config: ClassifierConfig, seed: int, device: torch.device, *,
+    earliest: bool = False,
+) -> Trained:  # fmt: skip
     """Train the classifier `name` on `images`; return it as it was at its best epoch on `valid`.
 
-    Ties go to the later epoch. On a CPU the same arguments and thread count give the same weights.
+    Ties go to the later epoch, or to the `earliest`, which has seen the images least often. On a CPU the same arguments
+    and thread count give the same weights.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):  # dropout draws from the global generator: leave it as found
@@ -131,7 +135,7 @@ def fit(images: Images, valid: Images, name: str, config: ClassifierConfig, seed
                 ema.update(model)
             ema.copy_to(judged)
             reached = accuracy(judged, valid)
-            if reached >= best:
+            if reached > best or (reached == best and not earliest):
                 best, best_epoch, best_weights = reached, epoch, copy.deepcopy(ema.weights)
             tell(name, epoch, config.epochs)
         judged.load_state_dict(best_weights)

@@ -1,18 +1,21 @@
 """Fidelity with and without Inception weights (random ones here, in the real file format)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from raysyn.compute.local import Local
-from raysyn.data.images import Images
+from raysyn.data.images import DataConfig, Images, load
 from raysyn.metrics import fidelity as fidelity_module
 from raysyn.metrics import inception, inception_figures
 from raysyn.metrics.distances import kernel_distance
-from raysyn.metrics.fidelity import fidelity
+from raysyn.metrics.fidelity import feature_cnn, fidelity
 from raysyn.metrics.inception_score import inception_score, over_splits, split_sums, splits_of
 from raysyn.metrics.utility import EvalConfig
+from raysyn.train.classifier import answers, share_right
 
 
 def blobs(count: int, seed: int, brightness: int = 120) -> Images:
@@ -77,6 +80,19 @@ def test_a_set_compared_with_itself_is_perfect(tmp_path):
     assert report["frechet_distance_cnn_features"] == pytest.approx(0, abs=1e-6)
     for name in ("precision", "recall"):  # of one half beside the other
         assert abs(report[name] - report[f"{name}_real_halves"]) < 0.2
+
+
+def test_few_real_images_teach_the_features_too(tmp_path):
+    """In features of a network that learned nothing, images of noise are as near as others."""
+    real = load(DataConfig(limit=540))
+    noise = np.random.default_rng(0).integers(0, 256, real.test.images_NHWC.shape).astype(np.uint8)
+    config, seed = EvalConfig(feature_epochs=10), 0
+    assert share_right(answers(feature_cnn(real.train, config, seed), real.test), real.test) > 0.65
+    near, far = (
+        fidelity(Local(tmp_path / name), images, real.train, config, seed)["frechet_distance_cnn_features"]
+        for name, images in (("real", real.test), ("noise", replace(real.test, images_NHWC=noise)))
+    )
+    assert far > 30 * near and far > 10
 
 
 def test_zero_feature_epochs_skip_the_stand_in_and_say_so(tmp_path):
