@@ -38,11 +38,11 @@ def lines(choice: Choice, case: Case) -> list[str]:
     if choice.unmeasured:
         kind = "colour" if case.facts.shape[2] == 3 else "grey"
         told.append(f"Not in auto's table for {kind} images, and so not looked at: {_listed(choice.unmeasured)}.")
-        if CHARACTERS in choice.unmeasured and kind == "grey":
-            told.append(
-                f"If yours are written characters, look at {CHARACTERS}: on all of MNIST it was 2.5 points above the "
-                "floor (docs/results/mnist.md), on clothes 10 below."
-            )
+    if case.facts.shape[2] == 1 and picked.method != CHARACTERS:
+        told.append(
+            f"If yours are written characters, look at {CHARACTERS} with candidates that are drawn: on all of MNIST it "
+            "was 2.5 points above the floor (docs/results/mnist.md)."
+        )
     if case.public and picked.method not in WITH_PUBLIC:
         learn = [one for one in choice.all if one.method in WITH_PUBLIC and one.measured]
         longer = bool(learn) and all(one.minutes > case.minutes for one in learn)
