@@ -13,7 +13,7 @@ from raysyn.models.phased import Phased, PhasedConfig, new_phased
 from raysyn.privacy.ledger import Plan
 from raysyn.privacy.queries import moments
 from raysyn.privacy.queries.mixture import MIXTURE, MixtureConfig
-from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.privacy.queries.moments import HALF, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.few_weights import ALL
 from raysyn.train.loop import LoopConfig
@@ -44,7 +44,7 @@ class PCAConfig:
 
 def default_moments() -> MomentsConfig:
     """One spread of all classes together: principal directions are of all images."""
-    return MomentsConfig(spread_per_class=False)
+    return MomentsConfig(spread_per_class=False, spread_share=HALF)
 
 
 @dataclass(frozen=True, kw_only=True)

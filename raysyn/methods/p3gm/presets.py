@@ -12,7 +12,7 @@ from raysyn.metrics.utility import QUICK, EvalConfig
 from raysyn.models.phased import PhasedConfig
 from raysyn.privacy.cost import Budget
 from raysyn.privacy.queries.mixture import MixtureConfig
-from raysyn.privacy.queries.moments import MomentsConfig
+from raysyn.privacy.queries.moments import HALF, MomentsConfig
 from raysyn.privacy.sgd_config import SGDConfig
 from raysyn.train.loop import LoopConfig
 
@@ -37,7 +37,7 @@ _CPU = Config(
 # Directions and components are said to be the paper's, and were not found in its code; the warm-up is another one.
 _PAPER = Config(
     network=PhasedConfig(latent=10, components=3),
-    moments=MomentsConfig(frequencies=784, spread_frequencies=784, spread_per_class=False),
+    moments=MomentsConfig(frequencies=784, spread_frequencies=784, spread_per_class=False, spread_share=HALF),
     pca=PCAConfig(share=0.7),
     mixture=MixtureConfig(share=0.1),
     synthetic=60_000,
