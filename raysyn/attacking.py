@@ -289,7 +289,7 @@ def rows(records: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> lis
 def _within(figure: Mapping[str, Any], scale: float, digits: int) -> str:
     if figure["value"] is None:
         return "-"
-    value, low, high = (f"{scale * figure[key]:.{digits}f}" for key in ("value", "low", "high"))
+    value, low, high = (f"{round(scale * figure[key], digits) + 0.0:.{digits}f}" for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
 

@@ -209,5 +209,6 @@ def _two_lines(figure: Mapping[str, float]) -> str:
 def within(figure: Mapping[str, float], scale: int = 100, key: str = "value") -> str:
     """A figure with its interval, by default in percent."""
     digits = 2 if scale == 100 else 3
-    shown = [f"{scale * figure[name]:.{digits}f}" for name in (key, "low", "high")]
+    # Adding 0 makes -0 a 0.
+    shown = [f"{round(scale * figure[name], digits) + 0.0:.{digits}f}" for name in (key, "low", "high")]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"

@@ -11,7 +11,7 @@ from report_stand_in import privacy, report
 
 from raysyn.attacks.found import ANSWERS, RELEASED, WEIGHTS, found
 from raysyn.privacy.cost import ADD_REMOVE_PERSON
-from raysyn.report.attackers import NONE, TITLE, guessing, of_report, section
+from raysyn.report.attackers import NONE, TITLE, guessing, of_report, section, within
 from raysyn.report.refuted import refuted
 from raysyn.report.report import no_dp_section
 from raysyn.report.run_page import render
@@ -127,3 +127,7 @@ def test_without_an_attack_the_report_says_so_and_how_to_run_one() -> None:
     assert one.text == NONE and "No attack was run" in NONE and "--eval.distances" in NONE
     page = render(report().as_dict(), None)
     assert NONE in page.partition(TITLE)[2].partition("</section>")[0]
+
+
+def test_nothing_is_no_negative_number() -> None:
+    assert within({"value": -0.00004, "low": -0.02, "high": 0.01}) == "0.00 (-2.00 to 1.00)"
