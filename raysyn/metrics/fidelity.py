@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from raysyn.compute.doorway import Compute
 from raysyn.compute.worker import best_device
@@ -32,6 +31,7 @@ from raysyn.metrics.distances import (
 from raysyn.metrics.inception_figures import added, figures
 from raysyn.metrics.inception_score import split_sums, splits_of
 from raysyn.metrics.utility import EvalConfig, subset, unit_name
+from raysyn.models.classifiers import Classifier
 from raysyn.train.classifier import ClassifierConfig, enough, features, fit, hold_out
 
 CHUNK = 5000  # images per Inception unit: a few minutes on a CPU core, 34 MB of moments
@@ -174,7 +174,7 @@ def _units(shared: dict[str, Any]) -> list[Unit]:
     return units
 
 
-def feature_cnn(real: Images, config: EvalConfig, seed: int) -> nn.Module:
+def feature_cnn(real: Images, config: EvalConfig, seed: int) -> Classifier:
     """A CNN that learned from real images, of few ones in more passes: ten of 540 digits of 8 pixels reach 22 %, and in
     such features images of noise are nearer to real ones than good images are in those of a network that knows digits.
     """
