@@ -152,7 +152,8 @@ def test_with_one_image_each_what_is_released_is_the_same_under_another_promise(
 
 def test_a_method_that_plans_for_images_is_refused_where_persons_are_named() -> None:
     private = named(load(METHODS["noisy_means"].config.data).train)
-    planned = moments.plan(METHODS["noisy_means"].config.moments, METHODS["noisy_means"].config.budget, private.units)
+    config = METHODS["noisy_means"].config
+    planned = moments.plan(config.moments, config.budget, private.units, private.classes, private.shape)
     made = Prepared(dataset=Dataset("x", private, private, None), plan=planned)
     method = Method(name="own", prepare=lambda _: made, run=lambda _: None)
     command = SimpleNamespace(config=SimpleNamespace(), track="none", out="gone", dry_run=False)

@@ -100,7 +100,7 @@ def planned(family: str, config: Any, n: int, classes: int) -> Plan:
         loaded = min(n, config.data.limit or n) + min(tests, config.data.limit or tests)
         return pigan.plan(replace(config, model="dpgan"), round(config.member_share * loaded))
     if family == "noisy_means":
-        return moments.plan(config.moments, config.budget, n)
+        return moments.plan(config.moments, config.budget, n, classes, (28, 28, 1))
     if family == "evolution":
         return votes.plan(config.votes, config.budget, n)
     if family in ("dp_merf", "dp_ntk"):

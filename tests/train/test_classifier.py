@@ -47,7 +47,15 @@ def test_ffcv_s_resnet9_learns_from_all_images_to_its_last_step(digits):
 
 
 def test_trap_12_fit_has_no_way_to_see_test_data():
-    assert list(inspect.signature(fit).parameters) == ["images", "valid", "name", "config", "seed", "device"]
+    assert list(inspect.signature(fit).parameters) == [
+        "images",
+        "valid",
+        "name",
+        "config",
+        "seed",
+        "device",
+        "earliest",
+    ]
 
 
 def test_the_epoch_is_the_best_on_the_validation_images(digits):
